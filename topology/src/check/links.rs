@@ -1,0 +1,358 @@
+//! Links: what an agent's `forward` says, before it is known where each leads.
+
+use std::collections::HashMap;
+
+use super::addresses;
+use super::book::{Checked, Complaint, Reported, every};
+use super::credentials::Credentials;
+use super::section::Section;
+use super::spools::when_full;
+use super::value::Value;
+use super::{graphite, measures};
+use crate::model::{Encoding, Endpoint, GraphiteConfirm, Pattern, SpoolSettings, WhenFull};
+use crate::names::plain;
+use crate::raw::Node;
+
+const KEYS: [&str; 11] = [
+    "to",
+    "name",
+    "match",
+    "queue",
+    "login",
+    "passcode_file",
+    "encoding",
+    "max_size",
+    "when_full",
+    "connections",
+    "confirm",
+];
+/// What only a STOMP upstream understands, and only a Graphite.
+const STOMP_ONLY: [&str; 4] = ["queue", "login", "passcode_file", "encoding"];
+const GRAPHITE_ONLY: [&str; 2] = ["connections", "confirm"];
+
+/// A link as written.
+pub(crate) struct LinkDraft<'c> {
+    pub(crate) name: Checked<String>,
+    pub(crate) target: Checked<Target<'c>>,
+    pub(crate) patterns: Checked<Vec<Pattern>>,
+    pub(crate) queue: Checked<Option<String>>,
+    pub(crate) credentials: Checked<Credentials>,
+    pub(crate) encoding: Checked<Encoding>,
+    pub(crate) connections: Checked<Option<usize>>,
+    pub(crate) confirm: Checked<GraphiteConfirm>,
+    pub(crate) section: Section<'c>,
+    max_size: Checked<Option<u64>>,
+    when_full: Checked<Option<WhenFull>>,
+}
+
+/// Where a link is to lead.
+#[derive(Clone)]
+pub(crate) enum Target<'c> {
+    /// To the node of that name, if there is one.
+    Node(&'c str),
+    /// Straight into a Graphite.
+    Graphite(Endpoint),
+}
+
+impl<'c> LinkDraft<'c> {
+    pub(crate) fn read(at: &Value<'c>) -> Checked<LinkDraft<'c>> {
+        let section = Section::open(at.clone(), &KEYS)?;
+        let target = section.need("to", "name a broker, an agent or graphite://HOST:PORT", target);
+        if let Ok(target) = &target {
+            check_options(&section, target);
+        }
+        Ok(LinkDraft {
+            name: name(&section, &target),
+            target,
+            patterns: section.read("match", patterns).map(Option::unwrap_or_default),
+            queue: section.read("queue", destination),
+            credentials: Credentials::read(&section),
+            encoding: section.read("encoding", encoding).map(|given| given.unwrap_or(Encoding::Plain)),
+            connections: section.read("connections", graphite::connections),
+            confirm: graphite::confirm(&section),
+            max_size: section.read("max_size", |value| value.parse(measures::size)),
+            when_full: section.read("when_full", when_full),
+            section,
+        })
+    }
+
+    /// Where the link leads, for the place of a fault.
+    pub(crate) fn to(&self) -> &Value<'c> {
+        self.section.get("to").unwrap_or(self.section.at())
+    }
+
+    /// The link's own limit. At it the link loses its own oldest: it must not stop the others.
+    pub(crate) fn limit(&self, spool: &SpoolSettings) -> Checked<(Option<u64>, WhenFull)> {
+        match (self.max_size?, self.when_full?) {
+            (None, None) => Ok((None, spool.when_full)),
+            (None, Some(_)) => {
+                let mend = "add the link's own `max_size`, or set it under `spool`";
+                Err(self.fault_at("when_full", "says nothing without a `max_size`", mend))
+            }
+            (Some(bytes), _) if spool.max_size_bytes.is_some_and(|spool| bytes > spool) => {
+                let message = "is more than the whole spool may hold, so it would never count";
+                Err(self.fault_at("max_size", message, "lower it, or raise the spool's `max_size`"))
+            }
+            (Some(_), Some(WhenFull::Refuse)) => {
+                let message =
+                    "would let one link stop the others: at its own limit a link loses its own oldest";
+                let mend = "write `drop_oldest`, or set `when_full: refuse` under `spool`";
+                Err(self.fault_at("when_full", message, mend))
+            }
+            (Some(bytes), _) => Ok((Some(bytes), WhenFull::DropOldest)),
+        }
+    }
+
+    fn fault_at(&self, key: &str, message: &str, mend: &str) -> Reported {
+        self.section.at().fault_at(key, message, mend)
+    }
+
+    fn takes_what_is_left(&self) -> bool {
+        match &self.patterns {
+            Ok(patterns) => patterns.is_empty() || patterns.iter().any(Pattern::matches_all),
+            // What a faulty `match` would take is not known.
+            Err(Reported { .. }) => true,
+        }
+    }
+}
+
+fn target<'c>(at: &Value<'c>) -> Checked<Target<'c>> {
+    let text = at.text()?;
+    at.parse(|text| match addresses::split_scheme(text)? {
+        None => Ok(None),
+        Some(("graphite", _)) => addresses::graphite(text).map(Some),
+        Some(("stomp", _)) => Err(Complaint::new(
+            "a STOMP broker is not named by its URL",
+            "declare it under `brokers`, with its `urls`, and write its name here",
+        )),
+        Some((scheme, _)) => Err(Complaint::new(
+            format!("{}:// is not spoken here", plain(scheme)),
+            "name a broker, an agent or graphite://HOST:PORT",
+        )),
+    })
+    .map(|endpoint| endpoint.map_or(Target::Node(text), Target::Graphite))
+}
+
+fn name(section: &Section<'_>, target: &Checked<Target<'_>>) -> Checked<String> {
+    match (section.get("name"), target) {
+        (Some(at), _) => at.name(),
+        (None, Ok(Target::Node(name))) => Ok((*name).to_owned()),
+        (None, Ok(Target::Graphite(_))) => Err(section.at().fault_at(
+            "name",
+            "is missing",
+            "name each link to a URL: its backlog and its metrics go by that name",
+        )),
+        (None, Err(reported)) => Err(*reported),
+    }
+}
+
+fn check_options(section: &Section<'_>, target: &Target<'_>) {
+    let (misfits, far_end): (&[_], _) = match target {
+        Target::Node(_) => (&GRAPHITE_ONLY, "a STOMP upstream"),
+        Target::Graphite(_) => (&STOMP_ONLY, "a Graphite"),
+    };
+    for at in misfits.iter().filter_map(|key| section.get(key)) {
+        at.fault(format!("says nothing to {far_end}"), "remove the key");
+    }
+}
+
+/// One pattern or a list of them.
+fn patterns(at: &Value<'_>) -> Checked<Vec<Pattern>> {
+    let one = |at: &Value<'_>| {
+        at.parse(|text| {
+            Pattern::parse(text)
+                .map_err(|error| Complaint::new(format!("`{}` {}", plain(text), error.reason), error.mend))
+        })
+    };
+    match at.node() {
+        Node::List(_) => every(at.items("write patterns such as [cpu.*, disk.**]")?.iter().map(one)),
+        _ => Ok(vec![one(at)?]),
+    }
+}
+
+/// A STOMP destination: no blanks, since ActiveMQ trims them.
+pub(crate) fn destination(at: &Value<'_>) -> Checked<String> {
+    let text = at.text()?;
+    if text.contains(char::is_whitespace) {
+        return Err(at.fault(format!("`{}` holds a blank", plain(text)), "write it like /queue/graphite"));
+    }
+    Ok(text.to_owned())
+}
+
+fn encoding(at: &Value<'_>) -> Checked<Encoding> {
+    at.choice(&[("plain", Encoding::Plain), ("zstd", Encoding::Zstd)])
+}
+
+/// The links of one agent have different names.
+pub(crate) fn check_names(links: &[LinkDraft<'_>]) {
+    let mut first: HashMap<&str, &LinkDraft<'_>> = HashMap::new();
+    for link in links {
+        let Ok(name) = &link.name else { continue };
+        match first.get(name.as_str()) {
+            None => {
+                first.insert(name, link);
+            }
+            Some(earlier) => {
+                let by = earlier.section.at();
+                let message = format!("`{name}` is the name of {}{} too", by.path(), by.on_line());
+                link.fault_at("name", &message, "give each link a `name` of its own");
+            }
+        }
+    }
+}
+
+/// Every metric has somewhere to go.
+pub(crate) fn check_patterns(forward: &Value<'_>, links: &[LinkDraft<'_>]) {
+    if !links.is_empty() && !links.iter().any(LinkDraft::takes_what_is_left) {
+        forward.fault(
+            "each link has a `match`, and metrics that match none would have nowhere to go",
+            "add a link without `match`, or one with `match: \"**\"`",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::{GraphiteConfirm, Upstream, WhenFull};
+    use crate::tests::{agent, check_agent};
+
+    #[test]
+    fn a_forward_is_a_link_or_a_list_of_links() {
+        assert_eq!(agent("forward: []").forward.len(), 0);
+        assert_eq!(agent("forward: { to: eu }").forward, agent("forward: [{ to: eu }]").forward);
+        check_agent(
+            "forward: [eu]",
+            "line 4: agents.a.forward[0]: is the text `eu`, and a map is wanted; write a map with keys like `to`, `name`, \
+             `match`, `queue`, `login`, `passcode_file`, `encoding`, `max_size`, `when_full`, `connections`, `confirm`",
+        );
+        let mend = "name a broker, an agent or graphite://HOST:PORT";
+        check_agent("forward: {}", &format!("line 4: agents.a.forward.to: is missing; {mend}"));
+        check_agent(
+            "forward: { to: http://x }",
+            &format!("line 4: agents.a.forward.to: http:// is not spoken here; {mend}"),
+        );
+    }
+
+    #[test]
+    fn a_broker_goes_by_its_name() {
+        check_agent(
+            "forward: { name: x, to: stomp://mq }",
+            "line 4: agents.a.forward.to: a STOMP broker is not named by its URL; declare it under `brokers`, with its \
+             `urls`, and write its name here",
+        );
+    }
+
+    #[test]
+    fn a_link_to_a_url_has_a_name() {
+        check_agent(
+            "forward: { to: graphite://g }",
+            "line 4: agents.a.forward.name: is missing; name each link to a URL: its backlog and its metrics go by that \
+             name",
+        );
+    }
+
+    #[test]
+    fn link_names_are_used_once_in_an_agent() {
+        check_agent(
+            "forward: [{ to: eu }, { name: eu, to: graphite://g }]",
+            "line 4: agents.a.forward[1].name: `eu` is the name of agents.a.forward[0] on line 4 too; give each link a \
+             `name` of its own",
+        );
+        check_agent(
+            "forward: { to: eu, name: 'a:b' }",
+            "line 4: agents.a.forward.name: `a:b` is no name; use up to 64 letters, digits, `-` and `_`, beginning with a \
+             letter or digit",
+        );
+    }
+
+    #[test]
+    fn options_fit_what_they_are_said_to() {
+        let fault = |key, far_end| {
+            format!("line 4: agents.a.forward.{key}: says nothing to {far_end}; remove the key")
+        };
+        check_agent(
+            "forward: { to: eu, connections: 2, confirm: kernel }",
+            &[fault("connections", "a STOMP upstream"), fault("confirm", "a STOMP upstream")].join("\n"),
+        );
+        check_agent(
+            "forward: { name: g, to: graphite://g, queue: /q, login: x, encoding: plain }",
+            &["queue", "login", "encoding"].map(|key| fault(key, "a Graphite")).join("\n"),
+        );
+    }
+
+    #[test]
+    fn a_graphite_link_has_a_pool() {
+        let link = agent("forward: { name: g, to: 'graphite://g:7', connections: 5, confirm: kernel }")
+            .forward
+            .remove(0);
+        let Upstream::Graphite(graphite) = link.upstream else { panic!() };
+        assert_eq!(graphite.endpoints[0].to_string(), "g:7");
+        assert_eq!((graphite.connections, graphite.confirm), (5, GraphiteConfirm::Kernel));
+    }
+
+    #[test]
+    fn every_metric_has_somewhere_to_go() {
+        check_agent(
+            "forward: [{ to: eu, match: cpu.* }, { to: eu, name: b, match: [disk.*, net.*] }]",
+            "line 4: agents.a.forward: each link has a `match`, and metrics that match none would have nowhere to go; add \
+             a link without `match`, or one with `match: \"**\"`",
+        );
+        agent("forward: [{ to: eu, match: cpu.* }, { to: eu, name: b, match: '**' }]");
+        agent("forward: [{ to: eu, match: cpu.* }, { to: eu, name: b }]");
+    }
+
+    #[test]
+    fn a_pattern_can_match() {
+        check_agent(
+            "forward: [{ to: eu }, { to: eu, name: b, match: ['cpu.[0-9]', ok, ''] }]",
+            "line 4: agents.a.forward[1].match[0]: `cpu.[0-9]` uses more than `*` and `**`, which are all there is; write one pattern for \
+             each case\n\
+             line 4: agents.a.forward[1].match[2]: is empty; write a text, or remove the key",
+        );
+        check_agent(
+            "forward: [{ to: eu }, { to: eu, name: b, match: [] }]",
+            "line 4: agents.a.forward[1].match: is an empty list; write patterns such as [cpu.*, disk.**]",
+        );
+    }
+
+    #[test]
+    fn a_link_may_have_a_limit_of_its_own() {
+        let limit = |settings: &str| {
+            let link = agent(settings).forward.remove(0);
+            (link.max_size_bytes, link.when_full)
+        };
+        assert_eq!(limit("forward: { to: eu }"), (None, WhenFull::Refuse));
+        assert_eq!(
+            limit("spool: { when_full: drop_oldest }, forward: { to: eu }"),
+            (None, WhenFull::DropOldest)
+        );
+        assert_eq!(limit("forward: { to: eu, max_size: 1GiB }"), (Some(1 << 30), WhenFull::DropOldest));
+        assert_eq!(
+            limit("forward: { to: eu, max_size: 1GiB, when_full: drop_oldest }"),
+            (Some(1 << 30), WhenFull::DropOldest)
+        );
+    }
+
+    #[test]
+    fn a_link_at_its_limit_stops_no_other() {
+        check_agent(
+            "forward: { to: eu, max_size: 1GiB, when_full: refuse }",
+            "line 4: agents.a.forward.when_full: would let one link stop the others: at its own limit a link loses its own \
+             oldest; write `drop_oldest`, or set `when_full: refuse` under `spool`",
+        );
+    }
+
+    #[test]
+    fn a_limit_says_something() {
+        check_agent(
+            "forward: { to: eu, when_full: drop_oldest }",
+            "line 4: agents.a.forward.when_full: says nothing without a `max_size`; add the link's own `max_size`, or set it \
+             under `spool`",
+        );
+        check_agent(
+            "spool: { max_size: 1GiB }, forward: { to: eu, max_size: 2GiB }",
+            "line 4: agents.a.forward.max_size: is more than the whole spool may hold, so it would never count; lower it, or \
+             raise the spool's `max_size`",
+        );
+    }
+}

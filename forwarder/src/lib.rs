@@ -6,6 +6,7 @@
 
 pub mod batch;
 pub mod clock;
+pub mod dial;
 pub mod lease;
 mod outage;
 pub mod pump;
@@ -13,8 +14,10 @@ pub mod redial;
 pub mod retry;
 pub mod sink;
 pub mod source;
+pub mod stomp;
 pub mod trouble;
 pub mod watch;
+pub mod wire;
 
 pub use batch::{Batch, Encoding, Epoch, Label, Part};
 pub use clock::Clock;

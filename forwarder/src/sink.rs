@@ -7,6 +7,7 @@ use std::future::Future;
 
 use crate::lease::{Lease, Receipt};
 
+pub mod stomp;
 
 /// What a sink says: about a lease that was sent into it, or about itself.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use std::future::Future;
 
 use crate::lease::{Lease, Receipt};
 
+pub mod subscription;
 
 /// Why a source has nothing more to lend.
 #[derive(Debug, thiserror::Error)]

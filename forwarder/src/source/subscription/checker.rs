@@ -1,0 +1,108 @@
+//! Turns messages into batches: wire frames of nodes by their headers, everything else line by line.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use memchr::{memchr, memrchr};
+use tokio::sync::mpsc;
+
+use super::{Inspect, InspectError, Inspected, MessageKey};
+use crate::batch::{BATCH_RAW_BYTES_MAX, Batch, Encoding, Part};
+use crate::clock::Clock;
+use crate::stomp::Message;
+use crate::wire;
+
+/// A message as it came.
+pub(super) struct Delivery {
+    pub(super) key: MessageKey,
+    pub(super) message: Message,
+}
+
+/// A message that may be lent, as one batch or, if it is large, as several.
+pub(super) struct Checked {
+    pub(super) message: MessageKey,
+    pub(super) batches: Vec<Batch>,
+}
+
+/// Walks deliveries in order.
+pub(super) struct Checker<I> {
+    pub(super) deliveries: mpsc::Receiver<Delivery>,
+    pub(super) checked: mpsc::Sender<Checked>,
+    pub(super) acks: mpsc::Sender<MessageKey>,
+    pub(super) inspect: Arc<I>,
+    pub(super) mesh: Arc<str>,
+    /// The queue and the upstream, for people.
+    pub(super) sender: String,
+    pub(super) clock: Clock,
+}
+
+impl<I: Inspect> Checker<I> {
+    /// Returns when nobody delivers, or nobody listens, any more.
+    pub(super) async fn run(&mut self) -> Result<(), InspectError> {
+        while let Some(Delivery { key, message }) = self.deliveries.recv().await {
+            let batches = self.check(&message).await?;
+            let is_open = if batches.is_empty() {
+                self.acks.send(key).await.is_ok()
+            } else {
+                self.checked.send(Checked { message: key, batches }).await.is_ok()
+            };
+            if !is_open {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is good of a message; what is not has been put by when this returns.
+    async fn check(&self, message: &Message) -> Result<Vec<Batch>, InspectError> {
+        let sender = format!("message {} of {}", message.id, self.sender);
+        if message.cut_bytes > 0 {
+            let reason = format!("the body is {} bytes too large", message.cut_bytes);
+            self.inspect.set_aside(&message.body, &reason, &sender).await?;
+            return Ok(Vec::new());
+        }
+        match wire::decode(|name| message.headers.get(name), &message.body, &self.mesh) {
+            Ok(Some(batch)) => Ok(vec![batch]),
+            Ok(None) => {
+                let inspected = self.inspect.inspect(&message.body, &sender).await?;
+                Ok(batches(inspected, self.clock.now_ms()))
+            }
+            Err(error) => {
+                self.inspect.set_aside(&message.body, &error.to_string(), &sender).await?;
+                Ok(Vec::new())
+            }
+        }
+    }
+}
+
+/// Lines without a label, in batches of at most [`BATCH_RAW_BYTES_MAX`]. A larger line is a batch of its
+/// own, though no line rule lets one pass.
+fn batches(inspected: Inspected, now_ms: i64) -> Vec<Batch> {
+    let Inspected { lines: mut rest, count } = inspected;
+    let mut batches = Vec::new();
+    while !rest.is_empty() && count > 0 {
+        let own = rest.split_to(first_cut(&rest));
+        let lines = memchr::memchr_iter(b'\n', &own).count();
+        batches.push(batch(own, u32::try_from(lines).unwrap_or(u32::MAX), now_ms));
+    }
+    batches
+}
+
+/// The end of the last line that fits.
+fn first_cut(lines: &[u8]) -> usize {
+    if lines.len() <= BATCH_RAW_BYTES_MAX {
+        return lines.len();
+    }
+    let fits = memrchr(b'\n', &lines[..BATCH_RAW_BYTES_MAX]);
+    fits.or_else(|| memchr(b'\n', lines)).map_or(lines.len(), |line_end| line_end + 1)
+}
+
+fn batch(lines: Bytes, count: u32, now_ms: i64) -> Batch {
+    let raw_bytes = u32::try_from(lines.len()).unwrap_or(u32::MAX);
+    Batch {
+        label: None,
+        encoding: Encoding::Plain,
+        parts: vec![Part { seq: 0, lines: count, raw_bytes, body: lines }],
+        accepted_ms: now_ms..=now_ms,
+    }
+}

@@ -1,0 +1,176 @@
+//! Keeps the session of a subscription: heart-beats, deliveries, ACKs and the farewell.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::checker::{Checker, Delivery};
+use super::{Inspect, InspectError, MessageKey, SubscriptionSettings};
+use crate::stomp::{AckToken, Connection, Incoming, Message, StompEnd};
+
+/// RabbitMQ puts the id unescaped into other headers, so it is a plain one. A session has one subscription.
+const SUBSCRIPTION_ID: &str = "0";
+/// How long a farewell may take.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Why a subscription's session ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CourierEnd {
+    /// The subscription was dropped, and all ACKs were taken by the upstream.
+    #[error("the subscription was closed")]
+    Closed,
+    /// The session broke.
+    #[error(transparent)]
+    Stomp(#[from] StompEnd),
+    /// A message was held too long, and goes back.
+    #[error("a message had no ACK for {0:?} and is given back")]
+    Held(Duration),
+    /// What is bad could not be put by.
+    #[error("a message could not be set aside: {0}")]
+    Inspect(#[from] InspectError),
+}
+
+/// Keeps the session of one subscription. To be run beside the pump that drains it.
+pub struct Courier<S, I> {
+    carrier: Carrier<S>,
+    checker: Checker<I>,
+    end: Arc<OnceLock<CourierEnd>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, I: Inspect> Courier<S, I> {
+    pub(super) fn new(carrier: Carrier<S>, checker: Checker<I>, end: Arc<OnceLock<CourierEnd>>) -> Self {
+        Self { carrier, checker, end }
+    }
+
+    /// Runs until the subscription is dropped or the session is lost; messages without an ACK go back.
+    pub async fn run(mut self) -> CourierEnd {
+        let end = tokio::select! {
+            end = self.carrier.run() => end,
+            Err(error) = self.checker.run() => error.into(),
+        };
+        // Told before the channels close, so that whoever waits on them finds the reason.
+        self.end.get_or_init(|| end.clone());
+        match end {
+            CourierEnd::Closed => self.carrier.say_farewell().await,
+            CourierEnd::Held(_) => {
+                // The ACKs on their way are still good; the farewell's own fate changes nothing.
+                self.carrier.say_farewell().await;
+                end
+            }
+            CourierEnd::Stomp(_) | CourierEnd::Inspect(_) => end,
+        }
+    }
+}
+
+impl<S, I> fmt::Debug for Courier<S, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Courier").field("end", &self.end).finish_non_exhaustive()
+    }
+}
+
+/// The socket's side of a courier.
+pub(super) struct Carrier<S> {
+    connection: Connection<S>,
+    deliveries: mpsc::Sender<Delivery>,
+    acks: mpsc::Receiver<MessageKey>,
+    closing: CancellationToken,
+    hold_max: Duration,
+    /// What came and was not acknowledged, oldest first.
+    unacked: BTreeMap<MessageKey, (AckToken, Instant)>,
+    next_message: u64,
+    /// Came from an upstream that does not keep to the prefetch: nothing is read until there is room.
+    surplus: Option<Delivery>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
+    pub(super) fn subscribe(
+        mut connection: Connection<S>,
+        settings: &SubscriptionSettings,
+        deliveries: mpsc::Sender<Delivery>,
+        acks: mpsc::Receiver<MessageKey>,
+        closing: CancellationToken,
+    ) -> Self {
+        let prefetch = settings.prefetch.max(1).to_string();
+        // Each broker knows one of the two, and both push without limit unless told.
+        let own = [("prefetch-count", prefetch.as_str()), ("activemq.prefetchSize", prefetch.as_str())];
+        let broker = settings.subscribe_headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        connection.subscribe(&settings.queue, SUBSCRIPTION_ID, own.into_iter().chain(broker));
+        let hold_max = settings.hold_max;
+        let unacked = BTreeMap::new();
+        Self { connection, deliveries, acks, closing, hold_max, unacked, next_message: 0, surplus: None }
+    }
+
+    async fn run(&mut self) -> CourierEnd {
+        loop {
+            let oldest = self.unacked.first_key_value().map(|(_, (_, since))| *since);
+            let gives_back_at = oldest.map(|since| since + self.hold_max);
+            tokio::select! {
+                () = self.closing.cancelled() => return CourierEnd::Closed,
+                Some(key) = self.acks.recv() => self.ack(key),
+                true = has_room(&self.deliveries), if self.surplus.is_some() => self.hand_on_surplus(),
+                incoming = advance(&mut self.connection, self.surplus.is_none()) => match incoming {
+                    Ok(Incoming::Message(message)) => self.deliver(message),
+                    Ok(Incoming::Receipt(_)) => {}
+                    Err(end) => return end.into(),
+                },
+                () = sleep_until(gives_back_at.unwrap_or_else(Instant::now)), if gives_back_at.is_some() => {
+                    return CourierEnd::Held(self.hold_max);
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, message: Message) {
+        let key = MessageKey(self.next_message);
+        self.next_message += 1;
+        self.unacked.insert(key, (message.ack.clone(), Instant::now()));
+        self.surplus = Some(Delivery { key, message });
+        self.hand_on_surplus();
+    }
+
+    /// Without a checker there is nobody to hand it to, and the session is about to end.
+    fn hand_on_surplus(&mut self) {
+        let Some(delivery) = self.surplus.take() else {
+            return;
+        };
+        if let Err(mpsc::error::TrySendError::Full(delivery)) = self.deliveries.try_send(delivery) {
+            self.surplus = Some(delivery);
+        }
+    }
+
+    fn ack(&mut self, key: MessageKey) {
+        if let Some((token, _)) = self.unacked.remove(&key) {
+            self.connection.ack(&token);
+        }
+    }
+
+    /// Writes the ACKs that are still on their way, and has DISCONNECT's receipt vouch for them.
+    async fn say_farewell(mut self) -> CourierEnd {
+        while let Ok(key) = self.acks.try_recv() {
+            self.ack(key);
+        }
+        match self.connection.close(CLOSE_LIMIT).await {
+            Ok(()) => CourierEnd::Closed,
+            Err(end) => end.into(),
+        }
+    }
+}
+
+/// Waits for room; only we send, so it stays. `false`: there will never be any.
+async fn has_room(deliveries: &mpsc::Sender<Delivery>) -> bool {
+    deliveries.reserve().await.is_ok()
+}
+
+/// The next frame; while nothing may be read, only heart-beats go on. Cancel-safe.
+async fn advance<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut Connection<S>,
+    is_reading: bool,
+) -> Result<Incoming, StompEnd> {
+    if is_reading { connection.next().await } else { Err(connection.hold().await) }
+}

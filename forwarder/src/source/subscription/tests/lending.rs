@@ -1,0 +1,215 @@
+use super::*;
+
+#[tokio::test]
+async fn a_plain_message_is_lent_and_acknowledged_once_confirmed() {
+    let Stage { mut subscription, courier, mut peer, desk } = stage().await;
+    beside(courier, async {
+        let subscribe = peer.frame().await.unwrap();
+        for (name, value) in [
+            ("destination", "/queue/graphite"),
+            ("ack", "client-individual"),
+            ("id", "0"),
+            ("prefetch-count", "8"),
+            ("activemq.prefetchSize", "8"),
+            ("x-queue-type", "quorum"),
+        ] {
+            assert_eq!(subscribe.header(name), Some(value));
+        }
+        peer.say(message(1, "", b"a 1 1\nbad\nb 2 2")).await;
+        let lease = subscription.lease().await.unwrap();
+        assert_eq!(lines_of(&lease), "a 1 1\nb 2 2\n");
+        let batch = lease.batch();
+        assert_eq!((batch.lines(), &batch.label, &batch.accepted_ms), (2, &None, &(7000..=7000)));
+        confirm(&mut subscription, lease).await;
+        assert_eq!(acked(&mut peer).await, "a\\c1");
+        assert_eq!(desk.reasons(), ["bad line"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_without_a_good_line_is_acknowledged_and_never_lent() {
+    let Stage { mut subscription, courier, mut peer, desk } = stage().await;
+    beside(courier, async {
+        peer.frame().await.unwrap();
+        peer.say(message(1, "", b"bad")).await;
+        peer.say(message(2, "", b"")).await;
+        peer.say(message(3, "", b"a 1 1")).await;
+        let lease = subscription.lease().await.unwrap();
+        assert_eq!(lines_of(&lease), "a 1 1\n");
+        assert_eq!((acked(&mut peer).await, acked(&mut peer).await), ("a\\c1".into(), "a\\c2".into()));
+        assert_eq!(desk.reasons(), ["bad line"]);
+        drop(lease);
+    })
+    .await;
+}
+
+fn wire_message(id: u32, mesh: &str, encoding: Encoding, spoil: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let part = |seq: u64| {
+        let raw = format!("a {seq} 1\nb {seq} 2\n");
+        let body = match encoding {
+            Encoding::Plain => raw.clone().into_bytes(),
+            Encoding::Zstd => zstd::bulk::compress(raw.as_bytes(), 1).unwrap(),
+        };
+        Part { seq, lines: 2, raw_bytes: u32::try_from(raw.len()).unwrap(), body: body.into() }
+    };
+    let label = Label { origin: "us-east".into(), epoch: Epoch([7; 16]), hops: Vec::new() };
+    let batch = Batch { label: Some(label), encoding, parts: vec![part(5), part(6)], accepted_ms: 1..=2 };
+    let encoded = wire::encode(&batch, mesh, "us-east", model::Encoding::Zstd).unwrap();
+    let headers: String = encoded
+        .headers
+        .iter()
+        .map(|(name, value)| format!("{name}:{}\n", value.replace(':', "\\c")))
+        .collect();
+    let mut body = encoded.body.to_vec();
+    spoil(&mut body);
+    message(id, &headers, &body)
+}
+
+#[tokio::test]
+async fn wire_frames_keep_their_identity_and_their_form() {
+    let Stage { mut subscription, courier, mut peer, .. } = stage().await;
+    beside(courier, async {
+        peer.frame().await.unwrap();
+        for encoding in [Encoding::Zstd, Encoding::Plain] {
+            peer.say(wire_message(1, "acme", encoding, |_| {})).await;
+            let lease = subscription.lease().await.unwrap();
+            assert_eq!(lines_of(&lease), "a 5 1\nb 5 2\na 6 1\nb 6 2\n");
+            assert_eq!(lease.batch().encoding, encoding);
+            assert_eq!(lease.batch().label.as_ref().unwrap().origin.as_ref(), "us-east");
+            confirm(&mut subscription, lease).await;
+            acked(&mut peer).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_wire_frame_that_fails_its_checks_is_set_aside_and_acknowledged() {
+    let Stage { mut subscription, courier, mut peer, desk } = stage().await;
+    beside(courier, async {
+        peer.frame().await.unwrap();
+        peer.say(wire_message(1, "acme", Encoding::Zstd, |body| body[20] ^= 1)).await;
+        peer.say(wire_message(2, "other", Encoding::Zstd, |_| {})).await;
+        peer.say(message(3, "packetboat-wire:9\n", b"a 1 1")).await;
+        peer.say(message(4, "packetboat-wire:1\n", b"a 1 1")).await;
+        for id in 1..=4 {
+            let ack = tokio::select! {
+                lease = subscription.lease() => panic!("{lease:?}"),
+                ack = acked(&mut peer) => ack,
+            };
+            assert_eq!(ack, format!("a\\c{id}"));
+        }
+        let reasons = desk.reasons();
+        assert!(reasons[0].contains("CRC32C"), "{reasons:?}");
+        assert!(reasons[1].contains("mesh `other`"), "{reasons:?}");
+        assert!(reasons[2].contains("wire version `9`"), "{reasons:?}");
+        assert!(reasons[3].contains("packetboat-mesh is missing"), "{reasons:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_limit_is_set_aside_and_acknowledged() {
+    let Stage { mut subscription, courier, mut peer, desk } =
+        stage_with(Desk::default(), CONNECTED, 10).await;
+    beside(courier, async {
+        peer.frame().await.unwrap();
+        peer.say(message(1, "", b"0123456789abc")).await;
+        peer.say(message(2, "", b"a 1 1")).await;
+        let lease = subscription.lease().await.unwrap();
+        assert_eq!(lines_of(&lease), "a 1 1\n");
+        assert_eq!(acked(&mut peer).await, "a\\c1");
+        let put_by = desk.put_by.lock().unwrap().clone();
+        assert_eq!(put_by, [("0123456789".to_owned(), "the body is 3 bytes too large".to_owned())]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_large_message_is_lent_in_batches_and_acknowledged_with_the_last() {
+    let Stage { mut subscription, courier, mut peer, .. } = stage().await;
+    beside(courier, async {
+        peer.frame().await.unwrap();
+        let body: String = (0..10_000).map(|number| format!("metric.{number} 1 1\n")).collect();
+        peer.say(message(1, "", body.as_bytes())).await;
+        let mut leases = Vec::new();
+        let mut lines = String::new();
+        while lines.len() < body.len() {
+            let lease = subscription.lease().await.unwrap();
+            assert!(lease.batch().raw_bytes() <= BATCH_RAW_BYTES_MAX);
+            lines.push_str(&lines_of(&lease));
+            leases.push(lease);
+        }
+        assert_eq!(lines, body);
+        assert_eq!(leases.len(), body.len().div_ceil(BATCH_RAW_BYTES_MAX));
+        peer.say(message(2, "", b"a 1 1")).await;
+        leases.push(subscription.lease().await.unwrap());
+        // Out of order, and the first message is done last.
+        while let Some(lease) = leases.pop() {
+            confirm(&mut subscription, lease).await;
+        }
+        assert_eq!((acked(&mut peer).await, acked(&mut peer).await), ("a\\c2".into(), "a\\c1".into()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_pump_sets_aside_is_kept_and_acknowledged() {
+    let Stage { mut subscription, courier, mut peer, desk } = stage().await;
+    beside(courier, async {
+        peer.frame().await.unwrap();
+        peer.say(message(1, "", b"a 1 1")).await;
+        let lease = subscription.lease().await.unwrap();
+        subscription.set_aside(lease, "refused three times").await.unwrap();
+        assert_eq!(acked(&mut peer).await, "a\\c1");
+        let put_by = desk.put_by.lock().unwrap().clone();
+        assert_eq!(put_by, [("a 1 1\n".to_owned(), "refused three times".to_owned())]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn heart_beats_go_on_while_leases_are_out() {
+    let connected = "CONNECTED\nversion:1.2\nheart-beat:10000,10000\n\n\0\n";
+    let Stage { mut subscription, courier, mut peer, .. } =
+        stage_with(Desk::default(), connected, 1024).await;
+    beside(courier, async {
+        peer.frame().await.unwrap();
+        peer.say(message(1, "", b"a 1 1")).await;
+        let lease = subscription.lease().await.unwrap();
+        // Nobody polls the subscription, for far longer than a broker would stand.
+        for _ in 0..50 {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            peer.say("\n").await;
+        }
+        confirm(&mut subscription, lease).await;
+        acked(&mut peer).await;
+        assert!(peer.beats >= 90, "{}", peer.beats);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_does_not_keep_to_the_prefetch_is_held_back() {
+    let Stage { mut subscription, courier, mut peer, .. } = stage().await;
+    beside(courier, async {
+        peer.frame().await.unwrap();
+        let flood = async {
+            for id in 0..2000 {
+                peer.say(message(id, "", b"a 1 1")).await;
+            }
+        };
+        let pump = async {
+            for _ in 0..2000 {
+                let lease = subscription.lease().await.unwrap();
+                confirm(&mut subscription, lease).await;
+            }
+        };
+        tokio::join!(flood, pump);
+        for id in 0..2000 {
+            assert_eq!(acked(&mut peer).await, format!("a\\c{id}"));
+        }
+    })
+    .await;
+}

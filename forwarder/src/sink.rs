@@ -2,6 +2,8 @@
 //!
 //! A sink stands when the pump gets it, and ends once; connecting and retrying is not its work.
 
+pub mod graphite;
+mod outq;
 
 use std::future::Future;
 

@@ -1,0 +1,200 @@
+//! What a pool does each time it is polled: it moves whatever can move, lane by lane.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::task::{Context, Poll};
+
+use tokio::time::Instant;
+use topology::model::GraphiteConfirm;
+
+use super::Pool;
+use super::connection::Connection;
+use super::endpoints::EndpointId;
+use super::lane::{Lane, Waiting};
+use super::limits::{Load, Quota};
+use super::verdict::Answered;
+use crate::dial::dial_endpoint;
+use crate::sink::Event;
+
+/// Half-closed connections per lane that may wait for their FIN. With more, a Graphite that hangs
+/// would be dialled again and again only to be asked for what it does not answer.
+const UNANSWERED_PER_LANE_MAX: usize = 2;
+
+impl Pool {
+    /// Moves everything that can move now.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>, now: Instant) {
+        loop {
+            let mut moved = self.drive_closing(cx, now);
+            for lane in 0..self.lanes.len() {
+                moved |= self.drive_dial(lane, cx, now);
+                moved |= self.drive_connection(lane, cx, now);
+            }
+            moved |= self.rehome_waiting(now);
+            moved |= self.want_successors(now);
+            self.note_standing(now);
+            moved |= self.judge_answered(now);
+            if !moved {
+                break;
+            }
+        }
+    }
+
+    /// The half-closed connections and those about to be: listens for their FINs. A FIN in answer is
+    /// not yet a receipt.
+    fn drive_closing(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut moved = false;
+        let mut index = 0;
+        while let Some((_, connection)) = self.closing.get_mut(index) {
+            let Poll::Ready(end) = connection.poll(cx) else {
+                index += 1;
+                continue;
+            };
+            let (lane, connection) = self.closing.remove(index);
+            match end {
+                Ok(()) => self.answered.push(Answered { lane, connection, at: now }),
+                Err(loss) => self.lose(connection, &loss, now),
+            }
+            moved = true;
+        }
+        moved
+    }
+
+    /// Dials when it is time; once the new connection stands, the old one is half-closed.
+    fn drive_dial(&mut self, lane: usize, cx: &mut Context<'_>, now: Instant) -> bool {
+        if self.lanes[lane].wants_dial(now) {
+            let closing = &self.closing;
+            let unanswered = |id: EndpointId| closing.iter().filter(|(_, c)| c.endpoint() == id).count();
+            let present = self.lanes[lane].connection().map(Connection::endpoint);
+            if let Some((id, endpoint)) = self.endpoints.pick(now, present, unanswered) {
+                let limit = self.limits.dial_within;
+                self.lanes[lane].begin_dial(id, async move { dial_endpoint(&endpoint, limit).await });
+            }
+        }
+        let Poll::Ready((id, result)) = self.lanes[lane].poll_dial(cx) else {
+            return false;
+        };
+        let predecessor = match result {
+            Ok(stream) => self.lanes[lane].replace(Connection::new(stream, id, now), now),
+            Err(error) => {
+                self.endpoints.failed(id, now);
+                self.health.failed(error.to_string(), 0, now);
+                self.lanes[lane].dial_failed(now);
+                None
+            }
+        };
+        let carrying = predecessor.filter(|connection| connection.oldest().is_some());
+        self.closing.extend(carrying.map(|connection| (lane, connection.close())));
+        true
+    }
+
+    /// Feeds and listens to the connection that takes leases.
+    fn drive_connection(&mut self, lane: usize, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut quota = self.quota();
+        let mut undecodable = Vec::new();
+        let end = self.lanes[lane].poll_connection(cx, now, &self.limits, &mut quota, &mut undecodable);
+        let refused = undecodable.into_iter();
+        let refused = refused.map(|(lease, error)| Event::Refused(lease, error.to_string()));
+        self.events.extend(refused);
+        match end {
+            Poll::Ready(end) => {
+                let connection = self.lanes[lane].take_failed(now);
+                if let (Some(connection), Err(loss)) = (connection, end) {
+                    self.lose(connection, &loss, now);
+                }
+                true
+            }
+            Poll::Pending if self.confirm == GraphiteConfirm::Kernel => self.ask_kernel(lane, now),
+            Poll::Pending => false,
+        }
+    }
+
+    /// The kernel's receipt instead of Graphite's.
+    fn ask_kernel(&mut self, lane: usize, now: Instant) -> bool {
+        match self.lanes[lane].take_acknowledged(now) {
+            Ok(leases) => {
+                let moved = !leases.is_empty();
+                self.confirm(lane, leases, now);
+                moved
+            }
+            Err(loss) => {
+                if let Some(connection) = self.lanes[lane].take_failed(now) {
+                    self.lose(connection, &loss, now);
+                }
+                true
+            }
+        }
+    }
+
+    /// Starts the turnover of the connections that are due; whether there was any. An idle connection
+    /// never is. When half of the window is unconfirmed, the one that carries most is.
+    fn want_successors(&mut self, now: Instant) -> bool {
+        let unanswered_max = UNANSWERED_PER_LANE_MAX * self.lanes.len();
+        if self.confirm == GraphiteConfirm::Kernel || self.closing.len() >= unanswered_max {
+            return false;
+        }
+        let mut wanted = false;
+        if !self.quota().has_room() {
+            let fullest = self.lanes.iter_mut().max_by_key(|lane| (lane.load().bytes, lane.load().leases));
+            wanted |= fullest.is_some_and(|lane| lane.want_successor(now));
+        }
+        for lane in &mut self.lanes {
+            wanted |= lane.is_due(now, &self.limits) && lane.want_successor(now);
+        }
+        wanted
+    }
+
+    /// What the open connections may still take.
+    fn quota(&self) -> Quota {
+        let open = self.lanes.iter().map(Lane::load).fold(Load::default(), Load::plus);
+        let bounded = self.confirm == GraphiteConfirm::HalfClose;
+        Quota::new(open, bounded.then_some(self.limits.window))
+    }
+
+    /// Puts a lease into the lane of its origin, so that its batches keep their order as far as they
+    /// can: Graphite keeps what it read last. Other lanes are for origins whose lane is down or
+    /// stalled, and share what has no origin.
+    pub(super) fn place(&mut self, waiting: Waiting, now: Instant) {
+        let count = self.lanes.len();
+        let label = waiting.lease.batch().label.as_ref();
+        let first = label.map_or(0, |label| lane_of(&label.origin, count));
+        let in_turn = (0..count).map(|turn| (first + turn) % count).enumerate();
+        let best = in_turn.min_by_key(|&(turn, index)| {
+            let lane = &self.lanes[index];
+            let shared = if label.is_some() { 0 } else { lane.waiting() };
+            (!lane.is_ready(now, &self.limits), !lane.stands(), shared, turn)
+        });
+        if let Some((_, index)) = best {
+            self.lanes[index].push(waiting, now);
+        }
+    }
+
+    /// Moves what waits in lanes that are down or stalled into others; whether there was any. While
+    /// the window is the bound, all wait alike.
+    fn rehome_waiting(&mut self, now: Instant) -> bool {
+        let limits = &self.limits;
+        if !self.quota().has_room() || !self.lanes.iter().any(|lane| lane.is_ready(now, limits)) {
+            return false;
+        }
+        let stuck = |lane: &&mut Lane| lane.waiting() > 0 && !lane.is_ready(now, limits);
+        let homeless: Vec<_> = self.lanes.iter_mut().filter(stuck).flat_map(Lane::take_waiting).collect();
+        let moved = !homeless.is_empty();
+        for waiting in homeless {
+            self.place(waiting, now);
+        }
+        moved
+    }
+
+    fn note_standing(&mut self, now: Instant) {
+        let connected: Vec<_> = self.standing().map(Connection::endpoint).collect();
+        self.endpoints.note_standing(now, |id| connected.contains(&id));
+        let standing = self.lanes.iter().filter(|lane| lane.stands()).count();
+        self.presence.note(standing > 0, now);
+        self.health.set_connections(standing, now);
+    }
+}
+
+fn lane_of(origin: &str, lanes: usize) -> usize {
+    let mut hasher = DefaultHasher::new();
+    origin.hash(&mut hasher);
+    let lanes = lanes.max(1) as u64;
+    usize::try_from(hasher.finish() % lanes).unwrap_or(0)
+}

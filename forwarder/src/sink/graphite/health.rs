@@ -1,0 +1,95 @@
+//! What a pool shows of itself to metrics, status and log. It outlives the pool, so that it also
+//! speaks while none stands.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::outage::{Outage, Summary};
+
+/// Failures that follow within this time are summed up in one line of the log.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// How the connections to one Graphite are. Shared; made once per link, not once per pool.
+#[derive(Debug)]
+pub struct PoolHealth {
+    name: String,
+    connections: AtomicUsize,
+    trouble: Mutex<Trouble>,
+}
+
+#[derive(Debug, Default)]
+struct Trouble {
+    last_error: Option<String>,
+    logged_at: Option<Instant>,
+    failures: u64,
+    leases_lost: u64,
+    was_connected: bool,
+    outage: Outage,
+}
+
+impl PoolHealth {
+    /// `name` is that of the link or consumer, for the log.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), connections: AtomicUsize::new(0), trouble: Mutex::default() }
+    }
+
+    /// Connections that stand and take metrics; half-closed ones are not counted.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// What went wrong last, since the start. It stays when all is well again.
+    pub fn last_error(&self) -> Option<String> {
+        self.trouble().last_error.clone()
+    }
+
+    pub(super) fn set_connections(&self, count: usize, now: Instant) {
+        let before = self.connections.swap(count, Ordering::Relaxed);
+        let mut trouble = self.trouble();
+        if before == 0 && count > 0 {
+            let is_first = !std::mem::replace(&mut trouble.was_connected, true);
+            let mended = trouble.outage.mended(now);
+            if is_first || mended.is_some() {
+                tracing::info!(link = self.name, "connected to Graphite");
+            }
+        } else if before > 0 && count == 0 {
+            let error = trouble.last_error.clone().unwrap_or_default();
+            if let Some(Summary { lasted, attempts }) = trouble.outage.failed(now, &error) {
+                let times = attempts;
+                tracing::warn!(link = self.name, error, times, ?lasted, "no connection to Graphite");
+            }
+        }
+    }
+
+    /// The pool is no more, which is for its owner to explain.
+    pub(super) fn ended(&self) {
+        self.connections.store(0, Ordering::Relaxed);
+    }
+
+    /// A dial failed, or a connection broke with so many leases on it.
+    pub(super) fn failed(&self, error: String, leases: usize, now: Instant) {
+        let mut trouble = self.trouble();
+        trouble.failures += 1;
+        trouble.leases_lost += leases as u64;
+        if trouble.logged_at.is_none_or(|at| now >= at + LOG_EVERY) {
+            tracing::warn!(
+                link = self.name,
+                error,
+                failures = trouble.failures,
+                batches_to_send_again = trouble.leases_lost,
+                "Graphite connection failed"
+            );
+            trouble.logged_at = Some(now);
+            trouble.failures = 0;
+            trouble.leases_lost = 0;
+        }
+        trouble.last_error = Some(error);
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

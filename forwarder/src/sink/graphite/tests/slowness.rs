@@ -1,0 +1,140 @@
+//! Slow is not down: a Graphite that hangs is waited for, and does not stop another.
+
+use std::time::Duration;
+
+use super::super::receiver::{Gate, Receiver};
+use super::super::{Load, PoolLimits};
+use super::{Rig, first, limits, reads_all, upstream};
+use crate::lease::LeaseKey;
+use crate::sink::{Event, Sink, SinkEnd};
+
+#[tokio::test]
+async fn one_that_never_answers_the_half_close_is_waited_for_and_then_the_pool_is_silent() {
+    let gate = Gate::default();
+    let wait = gate.clone();
+    let receiver = Receiver::start(move |mut peer| {
+        peer.read_to_fin();
+        wait.wait();
+    });
+    let patience = PoolLimits { confirm_within: Duration::from_millis(400), ..limits() };
+    let mut rig = Rig::to(&receiver, 1, patience).await;
+    rig.send_lines([1, 2]).await;
+    let end = rig.event().await.expect_err("silence");
+    assert_eq!(end, SinkEnd::Silent(patience.confirm_within));
+    assert_eq!(rig.source.given_back(), [1, 2]);
+    assert_eq!(rig.event().await.expect_err("still ended"), end);
+    assert_eq!(rig.pool.send(rig.source.line(3)).await, Err(end));
+    assert_eq!(rig.source.given_back(), [1, 2, 3]);
+    gate.open();
+}
+
+#[tokio::test]
+async fn one_connection_that_never_answers_is_given_up_while_others_are_confirmed() {
+    let gate = Gate::default();
+    let wait = gate.clone();
+    let receiver = Receiver::start(first(move |mut peer| {
+        peer.read_to_fin();
+        wait.wait();
+    }));
+    let patience = PoolLimits { confirm_within: Duration::from_millis(500), ..limits() };
+    let mut rig = Rig::to(&receiver, 1, patience).await;
+    rig.send_lines([0]).await;
+    rig.until(|rig| !rig.pool.closing.is_empty()).await;
+    let mut key = 1;
+    let lost = loop {
+        rig.send_lines([key]).await;
+        match rig.event().await.expect("a standing pool") {
+            Event::Confirmed(lease, _) => {
+                lease.end();
+            }
+            Event::Lost(lease) => break lease.key(),
+            other => panic!("{other:?}"),
+        }
+        key += 1;
+    };
+    assert_eq!(lost, LeaseKey(0));
+    assert!(key > 1, "others were confirmed meanwhile");
+    gate.open();
+}
+
+#[tokio::test]
+async fn slow_is_not_down() {
+    let gate = Gate::default();
+    let wait = gate.clone();
+    let receiver = Receiver::start(move |mut peer| {
+        wait.wait();
+        peer.read_to_fin();
+    });
+    let mut rig = Rig::to(&receiver, 2, limits()).await;
+    let text = "m.slow 1 1700000000\n".repeat(3000);
+    let mut sent = 0;
+    while rig.pool.has_room() {
+        let lease = rig.source.lease(sent, Some("us-east"), text.as_str());
+        rig.send(lease).await;
+        sent += 1;
+    }
+    let stuck = tokio::time::timeout(Duration::from_millis(300), rig.pool.event()).await;
+    assert!(stuck.is_err(), "{stuck:?}");
+    assert!(receiver.accepted() <= 2 + 2 * 2, "{} connections", receiver.accepted());
+    gate.open();
+    let mut keys = rig.all_confirmed(usize::try_from(sent).expect("count")).await;
+    keys.sort_unstable();
+    assert_eq!(keys, (0..sent).collect::<Vec<_>>());
+    assert_eq!(receiver.lines().len() as u64, sent * 3000);
+}
+
+#[tokio::test]
+async fn a_hung_graphite_does_not_stop_another() {
+    let gate = Gate::default();
+    let wait = gate.clone();
+    let hung = Receiver::start(move |mut peer| {
+        wait.wait();
+        peer.read_to_fin();
+    });
+    let alive = Receiver::start(reads_all());
+    let mut rig = Rig::open(&upstream(&[hung.endpoint(), alive.endpoint()], 2), limits()).await;
+    let text = "m.hung 1 1700000000\n".repeat(3000);
+    let (mut sent, mut done) = (0, Vec::new());
+    while done.len() < 1000 {
+        while rig.pool.has_room() {
+            let origin = format!("origin-{}", sent % 7);
+            let lease = rig.source.lease(sent, Some(&origin), text.as_str());
+            rig.send(lease).await;
+            sent += 1;
+        }
+        done.push(rig.confirmed().await);
+    }
+    assert!(hung.lines().is_empty());
+    gate.open();
+    // The lanes have left it, so nobody is there to witness that it did not shut down.
+    rig.persist(rig.pool.in_flight()).await;
+}
+
+#[tokio::test]
+async fn a_stalled_lane_gives_its_waiting_leases_to_another() {
+    let gate = Gate::default();
+    let wait = gate.clone();
+    let receiver = Receiver::start(first(move |mut peer| {
+        wait.wait();
+        peer.read_to_fin();
+    }));
+    let ageless = PoolLimits {
+        turnover_age: Duration::from_secs(3600),
+        turnover_bytes: u64::MAX,
+        ..PoolLimits::with_window(Load { leases: 1000, bytes: 128 * 1024 * 1024 })
+    };
+    let mut rig = Rig::to(&receiver, 2, ageless).await;
+    rig.until(|rig| rig.health.connections() == 2).await;
+    // More than one socket takes, less than half of the window.
+    let text = "m.stalled 1 1700000000\n".repeat(2800);
+    for key in 0..400 {
+        let origin = format!("origin-{}", key % 8);
+        let lease = rig.source.lease(key, Some(&origin), text.as_str());
+        rig.send(lease).await;
+    }
+    let waiting = |rig: &Rig| rig.pool.lanes.iter().map(super::super::lane::Lane::waiting).sum::<usize>();
+    assert!(waiting(&rig) > 0, "the test needs a lane that cannot write");
+    rig.until(|rig| waiting(rig) == 0).await;
+    assert!(rig.pool.lanes.iter().any(|lane| lane.connection().is_some_and(|c| c.is_writing())));
+    gate.open();
+}

@@ -1,0 +1,146 @@
+//! One plaintext connection: read, check, hand over; at the client's half-close wait for the commits
+//! and answer with FIN.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forwarder::Clock;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::ingest::graphite::outstanding::Outstanding;
+use crate::ingest::graphite::scratch::{READ_BYTES, Scratch, Scratches};
+use crate::ingest::graphite::{STOP_QUIET, STOP_READING, grace_is_over};
+use crate::ingest::intake::Intake;
+use crate::ingest::unfinished::Unfinished;
+use crate::ingest::{Input, Sender};
+use crate::spool::CommitError;
+
+/// A silent connection is probed by the kernel after this long, so that none stands half-open for ever.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_PROBES: u32 = 4;
+
+/// A connection from its accept to its end.
+pub(super) struct Session {
+    stream: TcpStream,
+    from: Sender,
+    intake: Intake,
+    clock: Clock,
+    scratches: Arc<Scratches>,
+    unfinished: Unfinished,
+    outstanding: Outstanding,
+}
+
+/// Why a session ended in a reset.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Reset {
+    /// The client must keep what it has sent.
+    #[error("its lines were not committed: {0}")]
+    NotCommitted(#[from] CommitError),
+    /// The connection broke, or the client reset it.
+    #[error("the connection broke: {0}")]
+    Broken(#[from] io::Error),
+    /// The agent stops, and the client has not said that it is done.
+    #[error("the agent stops")]
+    Stopped,
+}
+
+impl Session {
+    /// Takes over `stream`, which from now on is reset when it is dropped: also by a panic, and by the
+    /// kernel should the process be killed. Otherwise either would look like a receipt.
+    pub(super) fn new(
+        stream: TcpStream,
+        intake: Intake,
+        clock: Clock,
+        scratches: Arc<Scratches>,
+    ) -> io::Result<Self> {
+        let socket = SockRef::from(&stream);
+        socket.set_linger(Some(Duration::ZERO))?;
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_PROBES);
+        socket.set_tcp_keepalive(&keepalive)?;
+        let peer = stream.peer_addr()?.ip().to_canonical().to_string().into();
+        let from = Sender { input: Input::Graphite, peer };
+        let (unfinished, outstanding) = Default::default();
+        Ok(Self { stream, from, intake, clock, scratches, unfinished, outstanding })
+    }
+
+    /// Carries everything the client sends into the spool. `Ok`: it got its FIN; else it is reset.
+    pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), Reset> {
+        tokio::select! {
+            carried = self.carry_until_end(&stop) => carried?,
+            () = grace_is_over(&stop) => return Err(Reset::Stopped),
+        }
+        // Everything is read and committed: now, and only now, closing means FIN.
+        SockRef::from(&self.stream).set_linger(None)?;
+        Ok(())
+    }
+
+    /// Reads until the client half-closes, then waits for the commits.
+    async fn carry_until_end(&mut self, stop: &CancellationToken) -> Result<(), Reset> {
+        loop {
+            tokio::select! {
+                readable = readable(&self.intake, &self.stream) => readable?,
+                failure = self.outstanding.failure() => return Err(failure.into()),
+                () = stop.cancelled() => break,
+            }
+            if self.carry_some().await? {
+                return Ok(self.outstanding.all_committed().await?);
+            }
+        }
+        self.carry_what_arrived().await
+    }
+
+    /// The agent stops: reads what is there or just arrives, so that as little as can be is lost of
+    /// clients that want no receipt.
+    async fn carry_what_arrived(&mut self) -> Result<(), Reset> {
+        let until = Instant::now() + STOP_READING;
+        let mut end = false;
+        while !end && Instant::now() < until {
+            let Ok(readable) = timeout(STOP_QUIET, readable(&self.intake, &self.stream)).await else {
+                break;
+            };
+            readable?;
+            end = self.carry_some().await?;
+        }
+        self.outstanding.all_committed().await?;
+        if end { Ok(()) } else { Err(Reset::Stopped) }
+    }
+
+    /// Reads once and hands over the whole lines in it; at the end also what has no LF. Tells whether
+    /// that was the end.
+    async fn carry_some(&mut self) -> Result<bool, Reset> {
+        let mut scratch = self.scratches.lend().await;
+        let Scratch { read: bytes, checked } = &mut *scratch;
+        self.unfinished.continue_in(bytes);
+        bytes.reserve(READ_BYTES);
+        let end = match self.stream.try_read_buf(bytes) {
+            Ok(bytes) => bytes == 0,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) => return Err(error.into()),
+        };
+        let now_seconds = self.clock.now_seconds();
+        self.unfinished.check(bytes, now_seconds, checked);
+        if end {
+            self.unfinished.finish(now_seconds, checked);
+        }
+        if !checked.is_empty() {
+            let ticket = self.intake.accept(&self.from, checked).await;
+            drop(scratch);
+            self.outstanding.add(ticket).await?;
+        }
+        Ok(end)
+    }
+}
+
+/// Waits until there is room for lines and something to read. Cancel-safe.
+async fn readable(intake: &Intake, stream: &TcpStream) -> io::Result<()> {
+    intake.room().await;
+    stream.readable().await
+}

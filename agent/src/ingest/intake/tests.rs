@@ -1,0 +1,89 @@
+//! The intake on a real spool, whose thread starts when the test says so.
+
+use futures_util::FutureExt;
+use tempfile::TempDir;
+use tokio::time::timeout;
+use topology::model::WhenFull;
+
+use super::*;
+use crate::ingest::{Input, line};
+use crate::spool::{DeskWorker, LinkConfig, Spool, SpoolConfig};
+
+const LIMIT: Duration = Duration::from_secs(20);
+/// More than a batch holds.
+const MANY_LINES: usize = 2500;
+
+struct Agent {
+    intake: Intake,
+    desk: Desk,
+    worker: DeskWorker,
+    _dir: TempDir,
+}
+
+impl Agent {
+    fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let config = SpoolConfig {
+            dir: dir.path().to_owned(),
+            node: "test".to_owned(),
+            queue: "/queue/graphite".to_owned(),
+            links: vec![LinkConfig { name: "eu".to_owned(), max_size_bytes: None }],
+            link_sets: vec![vec![0]],
+            max_size_bytes: Some(64 << 20),
+            when_full: WhenFull::Refuse,
+        };
+        let (clock, metrics) = (Clock::system(), Arc::new(Metrics::new().unwrap()));
+        let spool = Spool::open(config, clock.now_ms()).unwrap();
+        let (desk, worker) = Desk::new(spool, Arc::clone(&metrics), clock.clone());
+        let router = Router::to_one_link();
+        let intake = Intake::new(router, desk.clone(), metrics, clock, Duration::from_millis(20));
+        Self { intake, desk, worker, _dir: dir }
+    }
+}
+
+fn checked(lines: usize) -> Checked {
+    let mut checked = Checked::default();
+    line::check("a 1 1\n".repeat(lines).as_bytes(), 0, &mut checked);
+    checked
+}
+
+fn sender(peer: &str) -> Sender {
+    Sender { input: Input::Stomp, peer: peer.into() }
+}
+
+/// A session may be dropped at any await. The open batch that it was about to bring holds lines of others.
+#[tokio::test]
+async fn a_session_that_dies_while_it_brings_a_batch_takes_nobodys_lines_with_it() {
+    let Agent { intake, desk, worker, _dir } = Agent::new();
+    let others = intake.accept(&sender("other"), &mut checked(1)).await;
+    // The spool's thread is busy, and what waits for it is all that may wait.
+    tokio::task::unconstrained(async { while desk.tick().now_or_never().is_some() {} }).await;
+    tokio::task::yield_now().await;
+    let mut lines = checked(MANY_LINES);
+    assert!(intake.accept(&sender("dying"), &mut lines).now_or_never().is_none(), "it waits, and is dropped");
+
+    std::thread::spawn(move || worker.run());
+    let stop = CancellationToken::new();
+    tokio::select! {
+        word = timeout(LIMIT, others.committed()) => assert_eq!(word, Ok(Ok(()))),
+        () = intake.keep_sealing(stop) => panic!("it seals until it is told to stop"),
+    }
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_spool_that_ends_is_told() {
+    let Agent { intake, desk, worker, _dir } = Agent::new();
+    let mut waiting = Vec::new();
+    for _ in 0..10 {
+        waiting.push(intake.accept(&sender("a"), &mut checked(MANY_LINES)).await);
+    }
+    drop((worker, desk));
+    for ticket in waiting {
+        // What was not sealed yet is not the desk's: it is brought, and answered, now.
+        let stop = CancellationToken::new();
+        stop.cancel();
+        intake.keep_sealing(stop).await;
+        let word = timeout(LIMIT, ticket.committed()).await;
+        assert!(matches!(word, Ok(Err(CommitError::Failed(_)))), "{word:?}");
+    }
+}

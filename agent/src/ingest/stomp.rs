@@ -1,0 +1,105 @@
+//! STOMP in: a server of STOMP 1.0, 1.1 and 1.2 for producers.
+//!
+//! In the order of the road: `server` accepts connections; of each, `inflow` reads, `decode` finds the
+//! frames, `session` decides what each means (`negotiate`, `transaction`, `refusal`), the lines go to
+//! the intake, and `outflow` writes each RECEIPT once its lines are on disk. A RECEIPT confirms its own
+//! frame only; reading goes on while earlier frames wait for their commit.
+//!
+//! `decode`, `encode` and `session` know neither sockets nor clocks. The demo's broker reads and writes
+//! its frames with the same code.
+
+mod budget;
+mod complaints;
+pub(crate) mod decode;
+pub(crate) mod encode;
+pub(crate) mod frame;
+mod inflow;
+pub(crate) mod negotiate;
+mod outflow;
+mod patience;
+mod read_buffer;
+pub(crate) mod refusal;
+mod server;
+mod session;
+mod transaction;
+pub(crate) mod version;
+
+use std::time::Duration;
+
+pub use server::serve;
+
+/// What the server offers, and to how much of it a client is held.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The destinations that take metrics, such as `/queue/graphite`.
+    pub destinations: Vec<String>,
+    /// How often we can send a heart-beat. `ZERO`: never.
+    pub beats_offered: Duration,
+    /// How often we wish for one from the client. `ZERO`: never.
+    pub beats_wished: Duration,
+    /// What a client may take.
+    pub limits: Limits,
+}
+
+/// What a client may take of the agent's memory and time.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Sessions at a time. One more gets an ERROR that says so.
+    pub connections: usize,
+    /// Bytes of a frame's command and headers.
+    pub header_bytes: usize,
+    /// Headers of a frame.
+    pub header_count: usize,
+    /// Bytes of a frame's body.
+    pub body_bytes: usize,
+    /// From the connection to the end of CONNECT.
+    pub connect_time: Duration,
+    /// From a frame's first byte to its last. It stands still while the session is not read.
+    pub frame_time: Duration,
+    /// For which a client may leave what we write unread.
+    pub write_time: Duration,
+    /// Open transactions of a session.
+    pub transactions: usize,
+    /// Bytes of a session's open transactions together.
+    pub transaction_bytes: usize,
+    /// From BEGIN to COMMIT.
+    pub transaction_time: Duration,
+    /// Bytes of RECEIPTs that a session may wait for; it is not read while there are more.
+    pub outstanding_bytes: usize,
+    /// Bytes of large frames and open transactions, of all sessions together.
+    pub shared_bytes: usize,
+    /// How long sessions may take to finish what they have received when the server stops.
+    pub stop_time: Duration,
+}
+
+impl Settings {
+    /// The usual limits, for a server that takes metrics to `destinations`.
+    pub fn new(destinations: Vec<String>) -> Self {
+        Self {
+            destinations,
+            beats_offered: Duration::from_secs(1),
+            beats_wished: Duration::from_secs(10),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            header_bytes: 16 * 1024,
+            header_count: 128,
+            body_bytes: 1024 * 1024,
+            connect_time: Duration::from_secs(10),
+            frame_time: Duration::from_secs(60),
+            write_time: Duration::from_secs(60),
+            transactions: 16,
+            transaction_bytes: 4 * 1024 * 1024,
+            transaction_time: Duration::from_secs(60),
+            outstanding_bytes: 256 * 1024,
+            shared_bytes: 64 * 1024 * 1024,
+            stop_time: Duration::from_secs(10),
+        }
+    }
+}

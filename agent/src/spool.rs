@@ -1,0 +1,426 @@
+//! The durable queue of one agent: one directory, one SQLite file, one owner, one writer.
+//!
+//! [`Spool`] is synchronous and takes `now`; `desk` runs it on a thread of its own and commits in
+//! groups; `source` lends its batches to the pump of a link. rusqlite is named in this module and
+//! its children only. It knows no sockets and no protocol.
+//!
+//! Everything that changes a row changes the tally that counts it in the same transaction, so that no
+//! gauge can drift.
+
+mod begin;
+mod commit;
+mod desk;
+mod file;
+mod inspect;
+mod leases;
+mod lent;
+mod limits;
+mod report;
+mod reserve;
+mod salvage;
+mod schema;
+mod seal;
+mod source;
+mod tally;
+mod writer;
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forwarder::{Epoch, Returns};
+use rusqlite::{Connection, TransactionBehavior, ffi, params};
+use topology::model::WhenFull;
+
+use crate::ingest::{Input, Sender};
+
+use begin::Begun;
+pub use commit::{Commit, CommitError};
+pub use desk::{Desk, DeskClosed, DeskWorker, Slot};
+pub use file::OpenError;
+use file::{BUSY_TIMEOUT, SpoolFile};
+pub use inspect::{DeadLetter, Inspection};
+use leases::LinkLeases;
+pub use lent::Lent;
+use limits::{Limits, PAGE_BYTES, Usage};
+pub use report::{Amount, LinkReport, Report};
+use reserve::{Reserve, disk_free_bytes};
+use schema::Names;
+pub use seal::Sealed;
+pub use source::SpoolSource;
+use writer::DroppedWhileLent;
+pub use writer::Writer;
+
+/// Free pages that one idle moment returns to the disk.
+const VACUUM_SLICE_PAGES: u64 = 2048;
+/// So much of the disk the log has from the start: more than the confirmations of one group write.
+const LOG_CLAIMED_BYTES: u64 = 1024 * 1024;
+/// What a full log and one more group bring into the database at most.
+const GROWTH_CLAIMED_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Lines that were sealed and are not compressed yet.
+#[derive(Debug, Default)]
+pub struct RawBatch {
+    /// Lines, each ended by LF.
+    pub raw: Vec<u8>,
+    /// How many lines.
+    pub lines: u32,
+    /// When the first and the last line were accepted, in ms since the Unix epoch.
+    pub accepted_ms: (i64, i64),
+    /// Bounds of the lines' timestamps, in seconds since the Unix epoch.
+    pub timestamps: (i64, i64),
+    /// Lines by [`Input`], for the counters.
+    pub inputs: [u64; Input::ALL.len()],
+    /// What was refused beside them.
+    pub rejects: Vec<Reject>,
+}
+
+/// A refused line, or a whole body, on its way to the dead letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reject {
+    /// When it was refused, in ms since the Unix epoch.
+    pub at_ms: i64,
+    /// Who sent it.
+    pub from: Sender,
+    /// Why.
+    pub reason: Cow<'static, str>,
+    /// What it was.
+    pub line: Vec<u8>,
+}
+
+/// Names that a spool is opened with: they come from a checked topology.
+#[derive(Debug, Clone)]
+pub struct SpoolConfig {
+    /// The directory that holds it.
+    pub dir: PathBuf,
+    /// The node that owns it: the origin of what it takes in.
+    pub node: String,
+    /// The queue that metrics are sent to.
+    pub queue: String,
+    /// The links, with their own limits.
+    pub links: Vec<LinkConfig>,
+    /// Each set of links a batch can be for, as indices into `links`.
+    pub link_sets: Vec<Vec<usize>>,
+    /// Limit on pages in use plus WAL; `None`: 4 GiB, at most half of what is free.
+    pub max_size_bytes: Option<u64>,
+    /// What happens at the limit.
+    pub when_full: WhenFull,
+}
+
+/// A link as the spool knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkConfig {
+    /// Its name: the owner of a backlog.
+    pub name: String,
+    /// Beyond this many stored bytes the link loses its own oldest.
+    pub max_size_bytes: Option<u64>,
+}
+
+/// Why an operation of an open spool failed, by what its owner does next.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// Refuse and keep sending.
+    #[error("the disk is full")]
+    Full(#[source] rusqlite::Error),
+    /// Set the file aside, salvage, go on.
+    #[error("the spool's file is corrupt")]
+    Corrupt(#[source] rusqlite::Error),
+    /// End the process before another receipt.
+    #[error("the spool cannot be used any more")]
+    Fatal(#[source] rusqlite::Error),
+    /// The corrupt file could not be replaced: end the process.
+    #[error("the corrupt spool could not be replaced")]
+    Replace(#[from] OpenError),
+}
+
+impl From<rusqlite::Error> for SpoolError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match error.sqlite_error_code() {
+            _ if file::is_disk_full(&error) => Self::Full(error),
+            Some(DatabaseCorrupt | NotADatabase) => Self::Corrupt(error),
+            _ => Self::Fatal(error),
+        }
+    }
+}
+
+/// The open spool. Dropping it releases the directory.
+pub struct Spool {
+    db: Connection,
+    file: SpoolFile,
+    reserve: Reserve,
+    config: SpoolConfig,
+    links: Vec<SpoolLink>,
+    names: Names,
+    dropped_while_lent: DroppedWhileLent,
+    limits: Limits,
+    epoch: Epoch,
+    next_id: i64,
+    next_seq: u64,
+    is_disk_full: bool,
+    /// Since it was last looked after.
+    was_used: bool,
+    /// When a corrupt file was replaced last, in ms since the Unix epoch.
+    replaced_ms: Option<i64>,
+}
+
+/// A link of the configuration, its row, and what is lent to it.
+struct SpoolLink {
+    row: i64,
+    leases: Arc<LinkLeases>,
+}
+
+/// What the next hop said of a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has it.
+    Delivered,
+    /// It does not take it; kept with this reason.
+    SetAside(String),
+}
+
+impl Spool {
+    /// Opens the spool of `config`, or makes it. The caller has checked the whole topology.
+    pub fn open(config: SpoolConfig, now_ms: i64) -> Result<Self, OpenError> {
+        let mut file = SpoolFile::lock(&config.dir)?;
+        let epoch = draw_epoch().map_err(|cause| OpenError::Io { path: config.dir.clone(), cause })?;
+        let disk_free = disk_free_bytes(&config.dir)
+            .map_err(|cause| OpenError::Io { path: config.dir.clone(), cause })?;
+        // What the spool has already is no less its own than what is free, or each start would find
+        // the limit lower.
+        let limits = Limits::new(config.max_size_bytes, config.when_full, disk_free + file.held_bytes());
+        let mut reserve = Reserve::take(file.reserve(), limits.reserve_bytes);
+        let mut begun = Begun::open(&mut file, &config, &limits, epoch, now_ms);
+        let is_disk_full = begun.as_ref().is_err_and(OpenError::is_disk_full);
+        if is_disk_full {
+            give_up_reserve(&mut reserve, &config);
+            begun = Begun::open(&mut file, &config, &limits, epoch, now_ms);
+        }
+        let Begun { db, names, links, next_id } = begun?;
+        let spool = Self {
+            db,
+            file,
+            reserve,
+            config,
+            links,
+            names,
+            dropped_while_lent: DroppedWhileLent::new(),
+            limits,
+            epoch,
+            next_id,
+            next_seq: 1,
+            is_disk_full,
+            was_used: false,
+            replaced_ms: None,
+        };
+        spool.claim_log();
+        Ok(spool)
+    }
+
+    /// Runs `work` in one transaction and fsyncs it. On an error nothing of it has happened.
+    pub fn transact<T>(
+        &mut self,
+        work: impl FnOnce(&mut Writer<'_>) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, SpoolError> {
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let next = (self.next_id, self.next_seq);
+        let mut writer =
+            Writer::new(&tx, &self.config, &self.links, &mut self.names, &mut self.dropped_while_lent, next);
+        let done = work(&mut writer)?;
+        let written = writer.finish()?;
+        tx.commit()?;
+        self.was_used = true;
+        (self.next_id, self.next_seq) = (written.next_id, written.next_seq);
+        for (link, last) in self.links.iter().zip(written.last_appended) {
+            link.leases.committed(last);
+        }
+        Ok(done)
+    }
+
+    /// Reads the oldest batches that wait for link number `link`, to be lent: what was given back
+    /// first, then on from where it was. At most `raw_bytes_max` bytes of lines, but at least one
+    /// batch. One whose bytes are not those that were written is set aside.
+    pub fn lend(&mut self, link: usize, raw_bytes_max: usize) -> Result<Vec<Lent>, SpoolError> {
+        let SpoolLink { row, leases } = &self.links[link];
+        let span = leases.next_span();
+        let mut lent: Vec<Lent> = Vec::new();
+        let mut damaged = Vec::new();
+        let mut raw_bytes = 0;
+        let mut statement = self.db.prepare_cached(schema::LEND)?;
+        let mut rows = statement.query(params![row, span.start(), span.end()])?;
+        while let Some(found) = rows.next()? {
+            let (id, batch) = schema::read_batch(found, &mut self.names, &self.db)?;
+            let Some(batch) = batch else {
+                damaged.push(id);
+                continue;
+            };
+            raw_bytes += batch.raw_bytes();
+            if raw_bytes > raw_bytes_max && !lent.is_empty() {
+                break;
+            }
+            let apart = match lent.last_mut() {
+                Some(last) => last.join(id, batch),
+                None => Some(batch),
+            };
+            lent.extend(apart.map(|batch| Lent { first: id, last: id, batch }));
+        }
+        drop(rows);
+        drop(statement);
+        for id in damaged {
+            self.transact(|writer| writer.settle(link, id..=id, &Verdict::SetAside("checksum".to_owned())))?;
+        }
+        // Only now: what is lent and does not arrive would stay so until the next start.
+        self.links[link].leases.lent(&span, &lent);
+        Ok(lent)
+    }
+
+    /// Takes back what was read to be lent and was not wanted any more.
+    fn take_back(&self, link: usize, unwanted: &[Lent]) {
+        for lent in unwanted {
+            self.links[link].leases.give_back(leases::key_of(lent.first));
+        }
+    }
+
+    /// Whether nothing more is to be taken, for the limit or a full disk.
+    pub fn is_full(&self) -> bool {
+        self.is_disk_full || (self.limits.when_full == WhenFull::Refuse && self.excess_bytes() > 0)
+    }
+
+    /// Whether the disk is full: nothing is taken, whatever the limit.
+    fn is_disk_full(&self) -> bool {
+        self.is_disk_full
+    }
+
+    /// How many bytes of the oldest have to go before `sealed` is appended.
+    fn bytes_to_drop<'a>(&self, sealed: impl Iterator<Item = &'a Sealed>) -> u64 {
+        if self.limits.when_full == WhenFull::Refuse {
+            return 0;
+        }
+        match self.excess_bytes() {
+            0 => 0,
+            excess => excess + sealed.map(Sealed::stored_bytes).sum::<u64>(),
+        }
+    }
+
+    /// By how many bytes the limit is passed.
+    fn excess_bytes(&self) -> u64 {
+        // Where the use cannot be read, the next transaction says what is wrong.
+        self.usage().map_or(0, |usage| self.limits.excess_bytes(usage))
+    }
+
+    fn usage(&self) -> Result<Usage, rusqlite::Error> {
+        let (pages, free) = schema::page_counts(&self.db)?;
+        Ok(Usage { pages_bytes: pages.saturating_sub(free) * PAGE_BYTES, wal_bytes: self.file.wal_bytes() })
+    }
+
+    /// The disk is full: gives up the reserve, so that confirm, delete and checkpoint succeed. Nothing
+    /// more is taken until it is there again.
+    fn give_up_reserve(&mut self) {
+        if !std::mem::replace(&mut self.is_disk_full, true) {
+            give_up_reserve(&mut self.reserve, &self.config);
+        }
+    }
+
+    /// Takes the room in which what was confirmed is written, whatever happens to the disk.
+    fn claim_log(&self) {
+        // If there is none, the reserve is given up for it.
+        self.file.claim_log(LOG_CLAIMED_BYTES).unwrap_or_default();
+    }
+
+    /// Takes the room to which the database grows when the log is copied into it. Without it nothing may
+    /// be appended: the log could never be emptied again. [`SpoolError::Full`] if there is none.
+    fn claim_growth(&self) -> Result<(), SpoolError> {
+        let growth = GROWTH_CLAIMED_BYTES.min(self.limits.reserve_bytes);
+        match self.file.claim_growth(growth) {
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                Err(SpoolError::Full(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_FULL), None)))
+            }
+            // What else may be wrong is SQLite's to find.
+            _ => Ok(()),
+        }
+    }
+
+    /// To be called about once a second: takes the reserve again once there is room, and while nothing
+    /// else is to do returns free pages, and a log that has grown, to the disk.
+    fn look_after(&mut self) -> Result<(), SpoolError> {
+        if self.reserve.retake() && self.is_disk_full {
+            self.is_disk_full = false;
+            tracing::info!(dir = %self.config.dir.display(), "the spool's disk has room again: metrics are taken");
+        }
+        if !std::mem::take(&mut self.was_used) {
+            self.shrink()?;
+            self.cut_log()?;
+        }
+        Ok(())
+    }
+
+    /// Empties a log that grew beyond its size while somebody read the file. It counts as used, and a
+    /// spool that is full of it, with nothing to confirm, would wait for ever for the next commit to do so.
+    fn cut_log(&self) -> Result<(), SpoolError> {
+        if self.file.wal_bytes() > 2 * u64::from(self.limits.checkpoint_pages()) * PAGE_BYTES {
+            // A reader is not waited for: there is a next second.
+            self.db.busy_timeout(Duration::ZERO)?;
+            let cut = self.db.pragma(None, "wal_checkpoint", "TRUNCATE", |_| Ok(()));
+            self.db.busy_timeout(BUSY_TIMEOUT)?;
+            self.claim_log();
+            cut?;
+        }
+        Ok(())
+    }
+
+    /// Vacuums a slice if a quarter of the pages is free.
+    fn shrink(&self) -> Result<(), SpoolError> {
+        let (pages, free) = schema::page_counts(&self.db)?;
+        if free > VACUUM_SLICE_PAGES && free * 4 > pages {
+            self.db.pragma(None, "incremental_vacuum", VACUUM_SLICE_PAGES, |_| Ok(()))?;
+        }
+        Ok(())
+    }
+
+    /// Goes on in a new file with what can be read of the corrupt one. What is lent stays lent.
+    fn replace_corrupt(&mut self, now_ms: i64, cause: rusqlite::Error) -> Result<(), SpoolError> {
+        // A disk that damages a file within a minute would fill itself with them.
+        if self.replaced_ms.is_some_and(|last| now_ms < last + 60_000) {
+            return Err(SpoolError::Fatal(cause));
+        }
+        self.replaced_ms = Some(now_ms);
+        // SQLite must not hold the file while it is moved.
+        self.db = Connection::open_in_memory()?;
+        let db = self.file.replace_corrupt(now_ms)?;
+        let begun = Begun::enter(db, &self.config, &self.limits, self.epoch)?;
+        (self.db, self.names) = (begun.db, begun.names);
+        for (link, anew) in self.links.iter_mut().zip(begun.links) {
+            link.row = anew.row;
+        }
+        Ok(())
+    }
+
+    /// What it holds.
+    pub fn report(&self) -> Result<Report, SpoolError> {
+        let configured: Vec<&str> = self.config.links.iter().map(|link| link.name.as_str()).collect();
+        let (usage, file_bytes) = (self.usage()?, self.file.database_bytes());
+        Ok(report::report(&self.db, &configured, &self.limits, usage, file_bytes, self.is_full())?)
+    }
+}
+
+fn give_up_reserve(reserve: &mut Reserve, config: &SpoolConfig) {
+    let dir = config.dir.display();
+    match reserve.release() {
+        Ok(()) => tracing::error!(
+            %dir, "the spool's disk is full: metrics are refused, what is kept is still sent; free some space"
+        ),
+        Err(error) => {
+            tracing::error!(%dir, %error, "the spool's disk is full, and its reserve cannot be given up")
+        }
+    }
+}
+
+fn draw_epoch() -> Result<Epoch, std::io::Error> {
+    let mut epoch = [0; 16];
+    getrandom::fill(&mut epoch).map_err(std::io::Error::from)?;
+    Ok(Epoch(epoch))
+}
+
+#[cfg(test)]
+mod tests;

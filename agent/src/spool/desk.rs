@@ -1,0 +1,376 @@
+//! The one thread that works on the spool. It takes the first command, gathers what else waits, does
+//! one transaction, and answers all: many small senders share one fsync.
+//!
+//! It decides what an error means. A full disk: whoever sends is told, what was sent is still confirmed
+//! and deleted; if even that finds no room, it is kept in mind, and nothing more is lent until it is
+//! written. A corrupt file: set aside, salvaged, on. Anything else ends the thread before another
+//! receipt, because a repeated fsync can report success on lost pages.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use forwarder::Clock;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+
+use crate::metrics::Metrics;
+use crate::spool::leases::LinkLeases;
+use crate::spool::seal::Press;
+use crate::spool::{Commit, CommitError, Lent, RawBatch, Sealed, Spool, SpoolError, Verdict};
+
+/// Batches that may be sealed and not committed: what bounds the memory between intake and disk.
+const SLOTS: usize = 64;
+/// Commands that one transaction takes.
+const GROUP_MAX: usize = 64;
+/// Words of next hops that wait to be written: nobody waits for them, so they go with the next lines.
+const SETTLES_MAX: usize = 32;
+
+/// The way to the spool's thread. Cheap to clone; the thread ends when all are gone.
+#[derive(Clone)]
+pub struct Desk {
+    commands: mpsc::Sender<Command>,
+    slots: Arc<Semaphore>,
+    is_full: watch::Receiver<bool>,
+    press: Arc<Press>,
+    /// By link.
+    leases: Arc<[Arc<LinkLeases>]>,
+    /// By set of links, the links in it.
+    link_sets: Arc<[Vec<usize>]>,
+}
+
+/// The right to bring one batch, at once: bringing it waits for nothing, so that a batch that was taken
+/// in hand, with the lines of many senders, cannot be dropped half-way.
+#[derive(Debug)]
+pub struct Slot {
+    uncommitted: Uncommitted,
+    /// `None` once the thread has ended.
+    place: Option<mpsc::OwnedPermit<Command>>,
+}
+
+/// One of the batches that are not committed yet.
+#[derive(Debug)]
+struct Uncommitted(#[expect(dead_code, reason = "held until the batch is committed")] OwnedSemaphorePermit);
+
+/// What the senders of a commit are owed: its word. Dropped without one, whatever the reason, it tells
+/// them that the spool is closed, so that nobody waits for ever.
+#[derive(Debug)]
+struct Owed(Arc<Commit>);
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        // Nothing happens if the word was said.
+        self.0.settle(Err(CommitError::Failed(DeskClosed.to_string())));
+    }
+}
+
+/// The thread ended; the process is about to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the spool is closed")]
+pub struct DeskClosed;
+
+/// A look at the spool between two transactions.
+type Look = Box<dyn FnOnce(&mut Spool) + Send>;
+
+enum Command {
+    Append {
+        sealed: Vec<Sealed>,
+        owed: Owed,
+        uncommitted: Uncommitted,
+    },
+    Settle {
+        link: usize,
+        rows: RangeInclusive<i64>,
+        verdict: Verdict,
+    },
+    Lend {
+        link: usize,
+        raw_bytes_max: usize,
+        reply: oneshot::Sender<Vec<Lent>>,
+    },
+    Look(Look),
+    /// Time to look after the file.
+    Tick,
+}
+
+impl Desk {
+    /// A desk for `spool`, and the worker to run on a thread of its own.
+    pub fn new(spool: Spool, metrics: Arc<Metrics>, clock: Clock) -> (Self, DeskWorker) {
+        let (commands, inbox) = mpsc::channel(4 * GROUP_MAX);
+        let (full, is_full) = watch::channel(spool.is_full());
+        let desk = Self {
+            commands,
+            slots: Arc::new(Semaphore::new(SLOTS)),
+            is_full,
+            press: Arc::default(),
+            leases: spool.links.iter().map(|link| Arc::clone(&link.leases)).collect(),
+            link_sets: spool.config.link_sets.iter().cloned().collect(),
+        };
+        (desk, DeskWorker { spool, inbox, left_over: Group::default(), full, metrics, clock })
+    }
+
+    /// Waits until the spool takes metrics. Cancel-safe.
+    pub async fn room(&self) {
+        // Once the thread has ended nothing is taken any more, until the process ends.
+        if self.is_full.clone().wait_for(|full| !full).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Whether the spool is at its limit, or its disk is full.
+    pub fn is_full(&self) -> bool {
+        *self.is_full.borrow()
+    }
+
+    /// Whether batches wait to be lent to a link of set number `link_set`.
+    pub fn has_waiting(&self, link_set: usize) -> bool {
+        self.link_sets[link_set].iter().any(|&link| self.leases[link].has_waiting())
+    }
+
+    /// Waits for the right to bring one batch. Cancel-safe.
+    pub async fn slot(&self) -> Slot {
+        let Ok(uncommitted) = Arc::clone(&self.slots).acquire_owned().await else {
+            // The semaphore is never closed.
+            return std::future::pending().await;
+        };
+        let place = self.commands.clone().reserve_owned().await.ok();
+        Slot { uncommitted: Uncommitted(uncommitted), place }
+    }
+
+    /// Compresses a batch for a set of links.
+    pub fn seal(&self, batch: RawBatch, link_set: usize) -> Sealed {
+        self.press.seal(batch, link_set)
+    }
+
+    /// Brings batches that become durable together; `commit` is settled once they are, or are not.
+    pub fn append(&self, sealed: Vec<Sealed>, commit: Arc<Commit>, slot: Slot) {
+        let Slot { uncommitted, place } = slot;
+        match place {
+            Some(place) => drop(place.send(Command::Append { sealed, owed: Owed(commit), uncommitted })),
+            None => drop(Owed(commit)),
+        }
+    }
+
+    /// Looks at the spool between two transactions.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut Spool) -> T + Send + 'static,
+    ) -> Result<T, DeskClosed> {
+        let (reply, answer) = oneshot::channel();
+        let look = Box::new(move |spool: &mut Spool| drop(reply.send(look(spool))));
+        self.send(Command::Look(look)).await?;
+        answer.await.map_err(|_| DeskClosed)
+    }
+
+    /// Lets the spool look after its file; to be called about once a second.
+    pub async fn tick(&self) -> Result<(), DeskClosed> {
+        self.send(Command::Tick).await
+    }
+
+    pub(super) async fn settle(
+        &self,
+        link: usize,
+        rows: RangeInclusive<i64>,
+        verdict: Verdict,
+    ) -> Result<(), DeskClosed> {
+        self.send(Command::Settle { link, rows, verdict }).await
+    }
+
+    pub(super) async fn lend(
+        &self,
+        link: usize,
+        raw_bytes_max: usize,
+    ) -> Result<oneshot::Receiver<Vec<Lent>>, DeskClosed> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Lend { link, raw_bytes_max, reply }).await?;
+        Ok(answer)
+    }
+
+    pub(super) fn leases(&self, link: usize) -> Arc<LinkLeases> {
+        Arc::clone(&self.leases[link])
+    }
+
+    async fn send(&self, command: Command) -> Result<(), DeskClosed> {
+        self.commands.send(command).await.map_err(|_| DeskClosed)
+    }
+}
+
+/// Owns the spool; [`DeskWorker::run`] is to be called on a thread of its own.
+pub struct DeskWorker {
+    spool: Spool,
+    inbox: mpsc::Receiver<Command>,
+    /// Words of the next hops that are not written yet; and while the disk has no room for them, the
+    /// wish for more, so that they stay few.
+    left_over: Group,
+    full: watch::Sender<bool>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+}
+
+/// The next hop's word on the rows of a lease over a link.
+type Settle = (usize, RangeInclusive<i64>, Verdict);
+
+/// The commands of one transaction.
+#[derive(Default)]
+struct Group {
+    appends: Vec<(Vec<Sealed>, Owed, Uncommitted)>,
+    settles: Vec<Settle>,
+    /// Done after the commit, so that they see it.
+    after: Vec<Command>,
+}
+
+impl DeskWorker {
+    /// Works until every [`Desk`] is gone. An error is the end of the spool, and is to be the end of
+    /// the process.
+    pub fn run(mut self) -> Result<(), SpoolError> {
+        while let Some(first) = self.inbox.blocking_recv() {
+            let mut group = std::mem::take(&mut self.left_over);
+            group.take(first);
+            while group.len() < GROUP_MAX {
+                let Ok(next) = self.inbox.try_recv() else { break };
+                group.take(next);
+            }
+            self.work(group)?;
+        }
+        let mut rest = std::mem::take(&mut self.left_over);
+        if rest.settles.is_empty() { Ok(()) } else { self.commit(&mut rest) }
+    }
+
+    fn work(&mut self, mut group: Group) -> Result<(), SpoolError> {
+        if self.spool.is_disk_full() {
+            // The reserve is for what leaves.
+            group.answer(&Err(CommitError::Full));
+        }
+        if self.is_due(&group) {
+            self.commit(&mut group)?;
+        } else {
+            self.left_over.settles = std::mem::take(&mut group.settles);
+        }
+        for command in group.after {
+            let done = match command {
+                Command::Lend { .. } if self.spool.is_disk_full() && !self.left_over.settles.is_empty() => {
+                    self.left_over.after.push(command);
+                    Ok(())
+                }
+                Command::Lend { link, raw_bytes_max, reply } => self.lend(link, raw_bytes_max, reply),
+                Command::Look(look) => {
+                    look(&mut self.spool);
+                    Ok(())
+                }
+                Command::Tick => self.spool.look_after(),
+                Command::Append { .. } | Command::Settle { .. } => Ok(()),
+            };
+            if let Err(error) = done {
+                self.recover(error)?;
+            }
+        }
+        let is_full = self.spool.is_full();
+        self.full.send_if_modified(|full| std::mem::replace(full, is_full) != is_full);
+        Ok(())
+    }
+
+    /// Whether what is not written cannot wait for more.
+    fn is_due(&self, group: &Group) -> bool {
+        let is_looked_at =
+            group.after.iter().any(|command| matches!(command, Command::Look(_) | Command::Tick));
+        let settles = group.settles.len();
+        !group.appends.is_empty()
+            || settles >= SETTLES_MAX
+            || settles > 0 && (is_looked_at || self.spool.is_full())
+    }
+
+    /// Writes a group and answers its callers. If that fails in a way that can be mended they are told,
+    /// and what the next hops confirmed is written by itself, on the reserve.
+    fn commit(&mut self, group: &mut Group) -> Result<(), SpoolError> {
+        let Err(error) = self.write(&group.appends, &group.settles) else {
+            self.count(group);
+            group.answer(&Ok(()));
+            return Ok(());
+        };
+        let word = match &error {
+            SpoolError::Full(_) => CommitError::Full,
+            other => CommitError::Failed(other.to_string()),
+        };
+        let recovered = self.recover(error);
+        group.answer(&Err(word));
+        recovered?;
+        match self.write(&[], &group.settles) {
+            Err(SpoolError::Full(_)) => {
+                self.left_over.settles = std::mem::take(&mut group.settles);
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    fn write(
+        &mut self,
+        appends: &[(Vec<Sealed>, Owed, Uncommitted)],
+        settles: &[Settle],
+    ) -> Result<(), SpoolError> {
+        let start = tokio::time::Instant::now();
+        if !appends.is_empty() {
+            self.spool.claim_growth()?;
+        }
+        let sealed = || appends.iter().flat_map(|(sealed, ..)| sealed);
+        let excess = self.spool.bytes_to_drop(sealed());
+        self.spool.transact(|writer| {
+            for (link, rows, verdict) in settles {
+                writer.settle(*link, rows.clone(), verdict)?;
+            }
+            writer.drop_excess(excess)?;
+            sealed().try_for_each(|sealed| writer.append(sealed))
+        })?;
+        self.metrics.committed(start.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    fn lend(
+        &mut self,
+        link: usize,
+        raw_bytes_max: usize,
+        reply: oneshot::Sender<Vec<Lent>>,
+    ) -> Result<(), SpoolError> {
+        let lent = self.spool.lend(link, raw_bytes_max)?;
+        if let Err(unwanted) = reply.send(lent) {
+            self.spool.take_back(link, &unwanted);
+        }
+        Ok(())
+    }
+
+    /// Goes on after an error if that is possible.
+    fn recover(&mut self, error: SpoolError) -> Result<(), SpoolError> {
+        match error {
+            SpoolError::Full(_) => {
+                self.spool.give_up_reserve();
+                Ok(())
+            }
+            SpoolError::Corrupt(cause) => self.spool.replace_corrupt(self.clock.now_ms(), cause),
+            SpoolError::Fatal(_) | SpoolError::Replace(_) => Err(error),
+        }
+    }
+
+    fn count(&self, group: &Group) {
+        for sealed in group.appends.iter().flat_map(|(sealed, ..)| sealed) {
+            self.metrics.accepted(&sealed.inputs);
+        }
+    }
+}
+
+impl Group {
+    fn len(&self) -> usize {
+        self.appends.len() + self.settles.len() + self.after.len()
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Append { sealed, owed, uncommitted } => self.appends.push((sealed, owed, uncommitted)),
+            Command::Settle { link, rows, verdict } => self.settles.push((link, rows, verdict)),
+            later => self.after.push(later),
+        }
+    }
+
+    fn answer(&mut self, word: &Result<(), CommitError>) {
+        for (_, owed, _uncommitted) in self.appends.drain(..) {
+            owed.0.settle(word.clone());
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Which batches of one link are lent, given back, or still waiting. In memory only: after a crash
+//! every batch is simply still there.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use forwarder::{LeaseKey, Returns};
+use tokio::sync::Notify;
+
+use crate::spool::Lent;
+
+/// The lease book of one link. A lease is known by its first row, so that a batch that is given back
+/// and lent again keeps its key.
+#[derive(Debug)]
+pub(super) struct LinkLeases {
+    book: Mutex<Book>,
+    /// The last row committed for the link.
+    last_committed: AtomicI64,
+    /// Rung when there may be something to lend.
+    wake: Notify,
+}
+
+/// First row to last row of each lease.
+#[derive(Debug, Default)]
+struct Book {
+    /// Everything up to this row has been lent at least once.
+    cursor: i64,
+    out: BTreeMap<i64, i64>,
+    given_back: BTreeMap<i64, i64>,
+}
+
+impl LinkLeases {
+    pub(super) fn new(last_committed: i64) -> Self {
+        Self { book: Mutex::default(), last_committed: AtomicI64::new(last_committed), wake: Notify::new() }
+    }
+
+    /// Rows up to `last` are committed.
+    pub(super) fn committed(&self, last: i64) {
+        if self.last_committed.fetch_max(last, Ordering::AcqRel) < last {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Whether anything could be lent now.
+    pub(super) fn has_waiting(&self) -> bool {
+        let book = self.lock();
+        !book.given_back.is_empty() || self.last_committed.load(Ordering::Acquire) > book.cursor
+    }
+
+    /// Waits until [`Self::has_waiting`]. Cancel-safe; for one waiter.
+    pub(super) async fn wait(&self) {
+        while !self.has_waiting() {
+            self.wake.notified().await;
+        }
+    }
+
+    /// The rows to lend from next: the oldest lease that was given back, else all that was never lent.
+    pub(super) fn next_span(&self) -> RangeInclusive<i64> {
+        let book = self.lock();
+        match book.given_back.first_key_value() {
+            Some((&first, &last)) => first..=last,
+            None => book.cursor + 1..=i64::MAX,
+        }
+    }
+
+    /// `lent` is all that was taken out of `span`.
+    pub(super) fn lent(&self, span: &RangeInclusive<i64>, lent: &[Lent]) {
+        let mut book = self.lock();
+        let given_back = book.given_back.remove(span.start()).is_some();
+        for lent in lent {
+            book.out.insert(lent.first, lent.last);
+        }
+        if given_back {
+            return;
+        }
+        // Without a row, nothing up to the last commit waits any more: what was there has been dropped.
+        let last_committed = self.last_committed.load(Ordering::Acquire);
+        book.cursor = lent.last().map_or(last_committed, |lent| lent.last).max(book.cursor);
+    }
+
+    /// Ends a lease on the next hop's word; tells its rows.
+    pub(super) fn end(&self, key: LeaseKey) -> Option<RangeInclusive<i64>> {
+        let first = row_of(key);
+        self.lock().out.remove(&first).map(|last| first..=last)
+    }
+
+    /// Whether row `id` is lent.
+    pub(super) fn is_out(&self, id: i64) -> bool {
+        self.lock().out.range(..=id).next_back().is_some_and(|(_, &last)| id <= last)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        // Nothing panics while it is held, and each change is whole by itself.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Returns for LinkLeases {
+    fn give_back(&self, key: LeaseKey) {
+        let first = row_of(key);
+        let mut book = self.lock();
+        if let Some(last) = book.out.remove(&first) {
+            book.given_back.insert(first, last);
+            self.wake.notify_one();
+        }
+    }
+}
+
+/// The key under which the lease that begins with row `first` is lent.
+pub(super) fn key_of(first: i64) -> LeaseKey {
+    LeaseKey(first.unsigned_abs())
+}
+
+fn row_of(key: LeaseKey) -> i64 {
+    // Keys are made by `key_of` only, from rows, which are positive.
+    i64::try_from(key.0).unwrap_or(i64::MAX)
+}

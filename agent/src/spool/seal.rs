@@ -1,0 +1,77 @@
+//! Compresses a batch, once: it stays in this form to the end of the road.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use forwarder::Encoding;
+use zstd::bulk::Compressor;
+
+use crate::ingest::Input;
+use crate::spool::{RawBatch, Reject};
+
+/// Level 1: higher ones cost more and gain nothing on metric lines.
+const ZSTD_LEVEL: i32 = 1;
+
+/// A batch in the form in which it is stored and sent.
+#[derive(Debug)]
+pub struct Sealed {
+    pub(super) link_set: usize,
+    pub(super) lines: u32,
+    pub(super) raw_bytes: u32,
+    pub(super) encoding: Encoding,
+    pub(super) body: Vec<u8>,
+    pub(super) checksum: u32,
+    pub(super) accepted_ms: (i64, i64),
+    pub(super) timestamps: (i64, i64),
+    pub(super) inputs: [u64; Input::ALL.len()],
+    pub(super) rejects: Vec<Reject>,
+}
+
+impl Sealed {
+    /// What it takes of the disk, about.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        self.body.len() as u64
+    }
+}
+
+/// Seals batches; keeps the compressors' memory from batch to batch.
+#[derive(Default)]
+pub(super) struct Press(Mutex<Vec<Compressor<'static>>>);
+
+impl Press {
+    /// Compresses `batch` for `link_set`.
+    pub(super) fn seal(&self, batch: RawBatch, link_set: usize) -> Sealed {
+        // Only a lack of memory lets zstd fail here; the lines are as good uncompressed.
+        let (encoding, body) = match self.compress(&batch.raw) {
+            Ok(body) => (Encoding::Zstd, body),
+            Err(_) => (Encoding::Plain, batch.raw.clone()),
+        };
+        Sealed {
+            link_set,
+            lines: batch.lines,
+            raw_bytes: u32::try_from(batch.raw.len()).unwrap_or(u32::MAX),
+            encoding,
+            checksum: crc32c::crc32c(&body),
+            body,
+            accepted_ms: batch.accepted_ms,
+            timestamps: batch.timestamps,
+            inputs: batch.inputs,
+            rejects: batch.rejects,
+        }
+    }
+
+    fn compress(&self, raw: &[u8]) -> io::Result<Vec<u8>> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut compressor = match kept {
+            Some(compressor) => compressor,
+            None => {
+                let mut compressor = Compressor::new(ZSTD_LEVEL)?;
+                compressor.include_checksum(true)?;
+                compressor
+            }
+        };
+        let body = compressor.compress(raw)?;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(compressor);
+        Ok(body)
+    }
+}

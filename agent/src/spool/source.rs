@@ -1,0 +1,103 @@
+//! The spool as the pump of one link sees it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use forwarder::{Lease, LeaseKey, Receipt, Returns, Source, SourceEnd};
+use tokio::sync::oneshot;
+
+use crate::spool::leases::{LinkLeases, key_of};
+use crate::spool::{Desk, Lent, Verdict};
+
+/// Raw bytes that are read ahead at a time.
+const READ_AHEAD_BYTES: usize = 512 * 1024;
+/// With fewer leases ready than this, more are asked for: the desk may be in the middle of an fsync.
+const READY_MIN: usize = 8;
+
+/// Lends what waits for one link. One for each link.
+pub struct SpoolSource {
+    desk: Desk,
+    link: usize,
+    leases: Arc<LinkLeases>,
+    /// Read ahead; dropped with the source, they are given back.
+    ready: VecDeque<Lease>,
+    /// Asked for. Kept here so that a cancelled wait loses nothing.
+    asked: Option<oneshot::Receiver<Vec<Lent>>>,
+}
+
+impl SpoolSource {
+    /// A source for link number `link`.
+    pub fn new(desk: Desk, link: usize) -> Self {
+        let leases = desk.leases(link);
+        Self { desk, link, leases, ready: VecDeque::new(), asked: None }
+    }
+
+    /// Asks the desk for more, unless it was asked already. Cancel-safe.
+    async fn ask(&mut self) -> Result<(), SourceEnd> {
+        if self.asked.is_none() {
+            let asked = self.desk.lend(self.link, READ_AHEAD_BYTES).await.map_err(|_| SourceEnd::Closed)?;
+            self.asked = Some(asked);
+        }
+        Ok(())
+    }
+
+    /// Takes what was asked for. Cancel-safe.
+    async fn receive(&mut self) {
+        let Some(asked) = &mut self.asked else { return };
+        let lent = asked.await;
+        self.asked = None;
+        // Without an answer the desk had to mend the spool first; it is asked again.
+        for Lent { first, batch, .. } in lent.unwrap_or_default() {
+            let owner: Arc<dyn Returns> = self.leases.clone();
+            self.ready.push_back(Lease::new(key_of(first), batch, owner));
+        }
+    }
+
+    async fn end(&self, key: LeaseKey, verdict: Verdict) -> Result<(), SourceEnd> {
+        // A lease that was dropped at a limit meanwhile is known to the books, not here.
+        let Some(rows) = self.leases.end(key) else {
+            return Ok(());
+        };
+        self.desk.settle(self.link, rows, verdict).await.map_err(|_| SourceEnd::Closed)
+    }
+}
+
+impl Drop for SpoolSource {
+    fn drop(&mut self) {
+        let Some(mut asked) = self.asked.take() else {
+            return;
+        };
+        // From here on the desk takes back what it reads; what it has already read is taken back here.
+        asked.close();
+        for lent in asked.try_recv().unwrap_or_default() {
+            self.leases.give_back(key_of(lent.first));
+        }
+    }
+}
+
+impl Source for SpoolSource {
+    async fn lease(&mut self) -> Result<Lease, SourceEnd> {
+        loop {
+            if self.ready.len() < READY_MIN && self.leases.has_waiting() {
+                self.ask().await?;
+            }
+            if let Some(lease) = self.ready.pop_front() {
+                return Ok(lease);
+            }
+            if self.asked.is_none() {
+                self.leases.wait().await;
+                self.ask().await?;
+            }
+            self.receive().await;
+        }
+    }
+
+    async fn confirm(&mut self, lease: Lease, receipt: Receipt) -> Result<(), SourceEnd> {
+        debug_assert_eq!(lease.key(), receipt.key());
+        self.end(lease.end(), Verdict::Delivered).await
+    }
+
+    async fn set_aside(&mut self, lease: Lease, reason: &str) -> Result<(), SourceEnd> {
+        self.end(lease.end(), Verdict::SetAside(reason.to_owned())).await
+    }
+}

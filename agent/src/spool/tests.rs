@@ -1,0 +1,132 @@
+//! The spool and its desk, on a real file.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use forwarder::{Clock, Source};
+use topology::model::WhenFull;
+
+use super::*;
+use crate::metrics::Metrics;
+
+mod faults;
+mod full;
+mod migration;
+mod model;
+
+fn config(dir: &Path) -> SpoolConfig {
+    SpoolConfig {
+        dir: dir.to_owned(),
+        node: "us-east".to_owned(),
+        queue: "/queue/graphite".to_owned(),
+        links: vec![LinkConfig { name: "eu".to_owned(), max_size_bytes: None }],
+        link_sets: vec![vec![0]],
+        max_size_bytes: Some(64 << 20),
+        when_full: WhenFull::Refuse,
+    }
+}
+
+fn raw(lines: &str) -> RawBatch {
+    RawBatch {
+        raw: lines.as_bytes().to_vec(),
+        lines: u32::try_from(lines.lines().count()).unwrap(),
+        ..RawBatch::default()
+    }
+}
+
+/// Runs the spool's thread beside `test`.
+async fn with_desk<F: Future>(spool: Spool, test: impl FnOnce(Desk) -> F) -> F::Output {
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let (desk, worker) = Desk::new(spool, metrics, Clock::system());
+    let thread =
+        std::thread::spawn(|| worker.run().inspect_err(|error| eprintln!("the desk ended: {error:?}")));
+    let output = test(desk).await;
+    thread.join().unwrap().unwrap();
+    output
+}
+
+async fn append(desk: &Desk, lines: &str) {
+    let commit = Arc::<Commit>::default();
+    let sealed = desk.seal(raw(lines), 0);
+    desk.append(vec![sealed], Arc::clone(&commit), desk.slot().await);
+    commit.settled().await.unwrap();
+}
+
+fn lines_of(lease: &forwarder::Lease) -> String {
+    let mut lines = Vec::new();
+    lease.batch().append_lines(&mut lines).unwrap();
+    String::from_utf8(lines).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_appended_is_lent_and_survives_a_reopen() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(config(dir.path()), 0).unwrap();
+    with_desk(spool, async |desk| {
+        append(&desk, "a 1 1\n").await;
+        append(&desk, "b 2 2\n").await;
+        let mut source = SpoolSource::new(desk.clone(), 0);
+        let lease = source.lease().await.unwrap();
+        assert_eq!(lines_of(&lease), "a 1 1\nb 2 2\n", "neighbours travel together");
+    })
+    .await;
+
+    let spool = Spool::open(config(dir.path()), 0).unwrap();
+    assert_eq!(spool.report().unwrap().links[0].backlog.lines, 2);
+    with_desk(spool, async |desk| {
+        append(&desk, "c 3 3\n").await;
+        let mut source = SpoolSource::new(desk.clone(), 0);
+        let first = source.lease().await.unwrap();
+        let second = source.lease().await.unwrap();
+        assert_eq!(lines_of(&first), "a 1 1\nb 2 2\n");
+        assert_eq!(lines_of(&second), "c 3 3\n", "another start has another epoch");
+        assert_ne!(first.batch().label, second.batch().label);
+        drop(first);
+        assert_eq!(lines_of(&source.lease().await.unwrap()), "a 1 1\nb 2 2\n", "given back, lent first");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn words_of_the_next_hop_share_a_commit_and_are_written_before_anybody_looks() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(config(dir.path()), 0).unwrap();
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let (desk, worker) = Desk::new(spool, Arc::clone(&metrics), Clock::system());
+    let thread = std::thread::spawn(|| worker.run());
+    let commits = || {
+        let page = String::from_utf8(metrics.text().unwrap()).unwrap();
+        let count = page.lines().find_map(|line| line.strip_prefix("packetboat_commit_seconds_count "));
+        count.unwrap().parse::<usize>().unwrap()
+    };
+    let delivered =
+        async || desk.look(|spool| spool.report().unwrap().links[0].delivered.lines).await.unwrap();
+
+    let mut source = SpoolSource::new(desk.clone(), 0);
+    let mut leases = Vec::new();
+    for _ in 0..4 {
+        append(&desk, "a 1 1\n").await;
+        leases.push(source.lease().await.unwrap());
+    }
+    assert_eq!(commits(), 4);
+    let end = async |lease: forwarder::Lease| {
+        let rows = desk.leases(0).end(lease.end()).unwrap();
+        desk.settle(0, rows, Verdict::Delivered).await.unwrap();
+    };
+    end(leases.remove(0)).await;
+    end(leases.remove(0)).await;
+    assert_eq!(delivered().await, 2);
+    assert_eq!(commits(), 5, "both in one");
+
+    end(leases.remove(0)).await;
+    append(&desk, "b 2 2\n").await;
+    assert_eq!(commits(), 6, "with the next lines");
+
+    end(leases.remove(0)).await;
+    drop((source, desk));
+    thread.join().unwrap().unwrap();
+    assert_eq!(commits(), 7, "and at the end");
+    let spool = Spool::open(config(dir.path()), 0).unwrap();
+    let link = &spool.report().unwrap().links[0];
+    assert_eq!((link.delivered.lines, link.backlog.lines), (4, 1));
+}

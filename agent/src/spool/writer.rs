@@ -1,0 +1,273 @@
+//! What can be done to a spool within one transaction. Each change of rows enters the books with it.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use rusqlite::{Connection, params};
+
+use crate::spool::schema::{ASIDE, Names, WAITING};
+use crate::spool::tally::{Account, NODE, Tallies, Weight};
+use crate::spool::{Reject, Sealed, SpoolConfig, SpoolLink, Verdict, schema};
+
+/// One transaction: everything done through it becomes durable together, or not at all.
+pub struct Writer<'a> {
+    tx: &'a Connection,
+    config: &'a SpoolConfig,
+    links: &'a [SpoolLink],
+    names: &'a mut Names,
+    dropped_while_lent: &'a mut DroppedWhileLent,
+    next_id: i64,
+    next_seq: u64,
+    last_appended: Vec<i64>,
+    tallies: Tallies,
+}
+
+/// What a transaction leaves behind in memory once it is committed.
+pub(super) struct Written {
+    pub(super) next_id: i64,
+    pub(super) next_seq: u64,
+    /// For each link the last row appended for it; 0 if none was.
+    pub(super) last_appended: Vec<i64>,
+}
+
+/// Batches that a limit dropped while they were lent, by link and row: a late receipt still counts
+/// them as delivered.
+pub(super) type DroppedWhileLent = HashMap<(i64, i64), (Arc<str>, Account, Weight)>;
+
+/// A batch without its bytes, as the books need it.
+struct Counted {
+    origin: Arc<str>,
+    weight: Weight,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(
+        tx: &'a Connection,
+        config: &'a SpoolConfig,
+        links: &'a [SpoolLink],
+        names: &'a mut Names,
+        dropped_while_lent: &'a mut DroppedWhileLent,
+        (next_id, next_seq): (i64, u64),
+    ) -> Self {
+        let last_appended = vec![0; links.len()];
+        let tallies = Tallies::default();
+        Self { tx, config, links, names, dropped_while_lent, next_id, next_seq, last_appended, tallies }
+    }
+
+    /// Enters the books; the caller commits.
+    pub(super) fn finish(self) -> Result<Written, rusqlite::Error> {
+        self.tallies.write(self.tx)?;
+        let Self { next_id, next_seq, last_appended, .. } = self;
+        Ok(Written { next_id, next_seq, last_appended })
+    }
+
+    /// Appends a sealed batch for its set of links, under the next number, and what was refused beside
+    /// it.
+    pub fn append(&mut self, sealed: &Sealed) -> Result<(), rusqlite::Error> {
+        if sealed.lines > 0 {
+            self.append_batch(sealed)?;
+        }
+        self.keep_rejects(&sealed.rejects)
+    }
+
+    fn append_batch(&mut self, sealed: &Sealed) -> Result<(), rusqlite::Error> {
+        let id = self.next_id;
+        self.tx.prepare_cached(schema::INSERT_BATCH)?.execute(params![
+            id,
+            self.names.queue,
+            self.names.own,
+            self.next_seq,
+            sealed.lines,
+            sealed.raw_bytes,
+            sealed.body.len(),
+            schema::encoding_to_row(sealed.encoding),
+            sealed.checksum,
+            sealed.accepted_ms.0,
+            sealed.accepted_ms.1,
+            sealed.timestamps.0,
+            sealed.timestamps.1,
+        ])?;
+        self.tx.prepare_cached(schema::INSERT_BODY)?.execute(params![id, sealed.body])?;
+        let weight = Weight {
+            batches: 1,
+            lines: i64::from(sealed.lines),
+            bytes: i64::try_from(sealed.body.len()).unwrap_or(i64::MAX),
+        };
+        let origin = self.names.identity(self.tx, self.names.own)?.origin;
+        self.tallies.add(NODE, &origin, Account::Accepted, weight);
+        for &link in &self.config.link_sets[sealed.link_set] {
+            let row = self.links[link].row;
+            self.tx.prepare_cached(schema::INSERT_DELIVERY)?.execute(params![
+                row,
+                WAITING,
+                id,
+                None::<&str>
+            ])?;
+            self.tallies.add(row, &origin, Account::Accepted, weight);
+            self.tallies.add(row, &origin, Account::Backlog, weight);
+            self.last_appended[link] = id;
+        }
+        self.next_id += 1;
+        self.next_seq += 1;
+        Ok(())
+    }
+
+    /// Adds to the dead letters and forgets the oldest beyond their bound.
+    fn keep_rejects(&mut self, rejects: &[Reject]) -> Result<(), rusqlite::Error> {
+        for reject in rejects {
+            self.tx.prepare_cached(schema::INSERT_REJECT)?.execute(params![
+                reject.at_ms,
+                reject.from.input.as_str(),
+                &*reject.from.peer,
+                reject.reason,
+                reject.line,
+            ])?;
+        }
+        if !rejects.is_empty() {
+            self.tx.prepare_cached(schema::TRIM_REJECTS)?.execute([schema::REJECTS_MAX])?;
+        }
+        Ok(())
+    }
+
+    /// Ends the delivery of `rows` over link number `link` on the next hop's word. A batch goes when
+    /// no link needs it.
+    pub fn settle(
+        &mut self,
+        link: usize,
+        rows: RangeInclusive<i64>,
+        verdict: &Verdict,
+    ) -> Result<(), rusqlite::Error> {
+        let link = self.links[link].row;
+        for id in rows {
+            let deleted =
+                self.tx.prepare_cached(schema::DELETE_DELIVERY)?.execute(params![link, WAITING, id])?;
+            if deleted == 0 {
+                self.settle_dropped(link, id, verdict);
+                continue;
+            }
+            match verdict {
+                Verdict::Delivered => {
+                    let Counted { origin, weight } = self.release_batch(id)?;
+                    self.tallies.transfer(link, &origin, Account::Backlog, Account::Delivered, weight);
+                }
+                Verdict::SetAside(reason) => {
+                    let Counted { origin, weight } = self.counted(schema::READ_BATCH, id)?;
+                    self.tx
+                        .prepare_cached(schema::INSERT_DELIVERY)?
+                        .execute(params![link, ASIDE, id, reason])?;
+                    self.tallies.transfer(link, &origin, Account::Backlog, Account::Aside, weight);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn settle_dropped(&mut self, link: i64, id: i64, verdict: &Verdict) {
+        if let (Some((origin, account, weight)), Verdict::Delivered) =
+            (self.dropped_while_lent.remove(&(link, id)), verdict)
+        {
+            self.tallies.transfer(link, &origin, account, Account::Delivered, weight);
+        }
+    }
+
+    /// Keeps the limits where they say `drop_oldest`: the spool's, which `excess_bytes` is over, and
+    /// each link's own.
+    pub fn drop_excess(&mut self, excess_bytes: u64) -> Result<(), rusqlite::Error> {
+        if excess_bytes > 0 {
+            self.drop_oldest(i64::try_from(excess_bytes).unwrap_or(i64::MAX))?;
+        }
+        for (number, link) in self.config.links.iter().enumerate() {
+            let Some(max) = link.max_size_bytes else { continue };
+            let backlog = schema::backlog_bytes(self.tx, self.links[number].row)?;
+            let excess = backlog.saturating_sub(i64::try_from(max).unwrap_or(i64::MAX));
+            if excess > 0 {
+                self.drop_oldest_of(number, excess)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the oldest batches, those that are not lent first, until `bytes` stored bytes are free.
+    fn drop_oldest(&mut self, bytes: i64) -> Result<(), rusqlite::Error> {
+        // Links that are no longer configured hold backlogs, too.
+        let links = schema::link_rows(self.tx)?;
+        let mut freed = 0;
+        for lent_too in [false, true] {
+            let mut after = 0;
+            while freed < bytes {
+                let Some(id) = schema::next_batch(self.tx, after)? else {
+                    break;
+                };
+                after = id;
+                let is_lent = self.links.iter().any(|link| link.leases.is_out(id));
+                if lent_too || !is_lent {
+                    for &link in &links {
+                        self.drop_delivery(link, id, Account::DroppedSpoolLimit)?;
+                    }
+                    freed += self.release_batch(id)?.weight.bytes;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the oldest of one link until `bytes` stored bytes of its backlog are gone, lent ones only
+    /// if nothing else is left. The batches stay while another link needs them.
+    fn drop_oldest_of(&mut self, link: usize, bytes: i64) -> Result<(), rusqlite::Error> {
+        let SpoolLink { row, leases } = &self.links[link];
+        let mut freed = 0;
+        for lent_too in [false, true] {
+            let mut after = 0;
+            while freed < bytes {
+                let Some(id) = schema::next_waiting(self.tx, *row, after)? else {
+                    break;
+                };
+                after = id;
+                if lent_too || !leases.is_out(id) {
+                    freed += self.counted(schema::READ_BATCH, id)?.weight.bytes;
+                    self.drop_delivery(*row, id, Account::DroppedLinkLimit)?;
+                    self.release_batch(id)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_delivery(&mut self, link: i64, id: i64, dropped: Account) -> Result<(), rusqlite::Error> {
+        for (state, account) in [(WAITING, Account::Backlog), (ASIDE, Account::Aside)] {
+            let deleted =
+                self.tx.prepare_cached(schema::DELETE_DELIVERY)?.execute(params![link, state, id])?;
+            if deleted > 0 {
+                let Counted { origin, weight } = self.counted(schema::READ_BATCH, id)?;
+                self.tallies.transfer(link, &origin, account, dropped, weight);
+                if self.links.iter().any(|known| known.row == link && known.leases.is_out(id)) {
+                    self.dropped_while_lent.insert((link, id), (origin, dropped, weight));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes a batch unless some link still needs it; tells what it weighed.
+    fn release_batch(&mut self, id: i64) -> Result<Counted, rusqlite::Error> {
+        if self.is_needed(id)? {
+            return self.counted(schema::READ_BATCH, id);
+        }
+        self.tx.prepare_cached(schema::DELETE_BODY)?.execute([id])?;
+        self.counted(schema::DELETE_BATCH, id)
+    }
+
+    fn is_needed(&self, id: i64) -> Result<bool, rusqlite::Error> {
+        self.tx.prepare_cached(schema::IS_NEEDED)?.exists([id])
+    }
+
+    fn counted(&mut self, statement: &str, id: i64) -> Result<Counted, rusqlite::Error> {
+        let (identity, lines, bytes): (i64, i64, i64) = self
+            .tx
+            .prepare_cached(statement)?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let origin = self.names.identity(self.tx, identity)?.origin;
+        Ok(Counted { origin, weight: Weight { batches: 1, lines, bytes } })
+    }
+}

@@ -1,0 +1,163 @@
+//! The command line: one file per command. What goes wrong is one line on standard error; the exit
+//! code is 0 for done, 1 for failed, 2 for wrong use, 78 for a wrong topology.
+
+mod agent;
+mod consumer;
+mod demo;
+mod emit;
+mod spool;
+mod status;
+mod topology;
+
+use std::future::Future;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::ExitCode;
+
+use ::topology::{Mesh, NoSuchNode, Topology};
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// `EX_CONFIG` of sysexits.h, so that systemd does not start it again.
+const WRONG_TOPOLOGY: u8 = 78;
+
+/// Takes metrics in, keeps them while the link is down, and forwards them.
+#[derive(Debug, Parser)]
+#[command(name = "packetboat", version, about, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch a whole mesh in one process: cut its link, and see that nothing is lost
+    Demo(demo::DemoArguments),
+    /// Run one agent of a topology
+    Agent(NodeArguments),
+    /// Drain a queue into Graphite
+    Consumer(consumer::ConsumerArguments),
+    /// Send one metric, or lines from standard input
+    Emit(emit::EmitArguments),
+    /// Look at a topology file
+    #[command(subcommand)]
+    Topology(topology::TopologyCommand),
+    /// Look into a spool, whether its agent runs or not
+    #[command(subcommand)]
+    Spool(spool::SpoolCommand),
+    /// Show one agent or consumer at a glance
+    Status(status::StatusArguments),
+}
+
+/// Which node of which topology.
+#[derive(Debug, clap::Args)]
+struct NodeArguments {
+    /// The node's name in the topology
+    name: String,
+    /// The topology file
+    #[arg(short, long, value_name = "FILE")]
+    topology: PathBuf,
+}
+
+/// Loads a topology; its faults are the failure.
+fn load(file: &Path) -> Result<Mesh, Failure> {
+    Topology::load(file).map_err(|faults| Failure::Topology(faults.to_string()))
+}
+
+/// Runs `node` until SIGTERM or SIGINT, then lets it drain; a second signal ends it at once.
+fn until_told_to_stop<F, T>(node: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut signalled = async || {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        let mut running = pin!(node(stop.clone()));
+        tokio::select! {
+            ended = &mut running => return ended,
+            () = signalled() => {
+                tracing::info!("stopping: what was received is committed, what is in flight is waited for");
+                stop.cancel();
+            }
+        }
+        tokio::select! {
+            ended = running => ended,
+            () = signalled() => anyhow::bail!("stopped at once by a second signal"),
+        }
+    })
+}
+
+/// How a command failed.
+enum Failure {
+    /// Every fault of the topology, as it is to be printed.
+    Topology(String),
+    /// Anything else.
+    Other(anyhow::Error),
+}
+
+impl Failure {
+    fn wrong_node(file: &Path, missing: &NoSuchNode) -> Self {
+        Self::Topology(format!("{}: {missing}", file.display()))
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// Reads the arguments, runs the command, and says what went wrong.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if !matches!(arguments.command, Command::Demo(_)) {
+        log_to_stderr("info");
+    }
+    let done = match arguments.command {
+        Command::Demo(arguments) => return demo::run(&arguments),
+        Command::Agent(arguments) => agent::run(&arguments),
+        Command::Consumer(arguments) => consumer::run(&arguments),
+        Command::Emit(arguments) => return emit::run(&arguments),
+        Command::Topology(command) => topology::run(&command),
+        Command::Spool(command) => spool::run(&command),
+        Command::Status(arguments) => status::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Topology(faults)) => complain(&faults, WRONG_TOPOLOGY),
+        Err(Failure::Other(error)) => complain(&format!("packetboat: {error:#}"), 1),
+    }
+}
+
+/// The one place where a command says why it failed.
+fn complain(text: &str, code: u8) -> ExitCode {
+    // If nobody can be told, the exit code tells.
+    drop(writeln!(std::io::stderr(), "{text}"));
+    ExitCode::from(code)
+}
+
+/// Logs from `level` on, or as PACKETBOAT_LOG says. The journal has its own clock and no colours.
+fn log_to_stderr(level: &str) {
+    let filter = EnvFilter::try_from_env("PACKETBOAT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        log.without_time().init();
+    } else {
+        log.init();
+    }
+}

@@ -1,0 +1,231 @@
+//! One connection of a proxy: two directions, each with a thread of its own.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use super::Line;
+use crate::ledger::Reader;
+
+/// How long a thread may be blind to what happens to its relay.
+const POLL: Duration = Duration::from_millis(5);
+const CHUNK_BYTES: usize = 16 * 1024;
+/// What may be on its way in one direction.
+const QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A client and its upstream. Both sockets close when its two threads have ended.
+#[derive(Debug)]
+pub(super) struct Relay {
+    client: TcpStream,
+    upstream: TcpStream,
+    line: Arc<Line>,
+    ended: AtomicBool,
+    half_closed_by_client: AtomicBool,
+    reader: Mutex<Reader>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Up,
+    Down,
+}
+
+/// Makes the kernel answer by RST when this socket is closed.
+pub(super) fn reset_on_close(socket: &TcpStream) -> io::Result<()> {
+    SockRef::from(socket).set_linger(Some(Duration::ZERO))
+}
+
+fn fin_on_close(socket: &TcpStream) -> io::Result<()> {
+    SockRef::from(socket).set_linger(None)
+}
+
+impl Relay {
+    pub(super) fn start(client: TcpStream, upstream: TcpStream, line: &Arc<Line>) -> io::Result<Weak<Self>> {
+        for socket in [&client, &upstream] {
+            socket.set_nonblocking(false)?;
+            socket.set_nodelay(true)?;
+            socket.set_read_timeout(Some(POLL))?;
+            socket.set_write_timeout(Some(POLL))?;
+            reset_on_close(socket)?;
+        }
+        let relay = Arc::new(Self {
+            client,
+            upstream,
+            line: Arc::clone(line),
+            ended: AtomicBool::new(false),
+            half_closed_by_client: AtomicBool::new(false),
+            reader: Mutex::default(),
+        });
+        for direction in [Direction::Up, Direction::Down] {
+            let relay = Arc::clone(&relay);
+            std::thread::spawn(move || Pump::new(&relay, direction).run());
+        }
+        Ok(Arc::downgrade(&relay))
+    }
+
+    /// Ends it by RST to both sides.
+    pub(super) fn reset(&self) {
+        for socket in [&self.client, &self.upstream] {
+            // A socket that is gone needs no RST.
+            reset_on_close(socket).ok();
+        }
+        self.ended.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends it by FIN to both sides.
+    pub(super) fn close(&self) {
+        for socket in [&self.client, &self.upstream] {
+            // A socket that is gone needs no FIN.
+            fin_on_close(socket).and_then(|()| socket.shutdown(Shutdown::Write)).ok();
+        }
+        self.ended.store(true, Ordering::SeqCst);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    /// Bytes that the upstream's kernel has taken.
+    fn passed_up(&self, bytes: &[u8]) {
+        if let Some(ledger) = &self.line.ledger {
+            self.reader.lock().expect("nothing panics while it reads").take(bytes, ledger);
+        }
+    }
+
+    /// The upstream closed, or closed its half: if it is a Graphite, that is its receipt, or else a loss.
+    ///
+    /// Without a proxy its kernel would answer an RST to what comes after an early close. Here an early FIN
+    /// might pass the client's last bytes and be taken for a receipt, so the client gets the RST instead.
+    fn upstream_said_fin(&self) {
+        let Some(ledger) = &self.line.ledger else { return };
+        if self.half_closed_by_client.load(Ordering::SeqCst) {
+            self.reader.lock().expect("nothing panics while it reads").confirm(ledger);
+        } else {
+            self.reset();
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if let (Some(ledger), Ok(reader)) = (&self.line.ledger, self.reader.lock()) {
+            reader.end(ledger);
+        }
+    }
+}
+
+/// One direction.
+struct Pump<'a> {
+    relay: &'a Relay,
+    direction: Direction,
+    from: &'a TcpStream,
+    to: &'a TcpStream,
+    passed: &'a AtomicU64,
+    queue: VecDeque<(Instant, Vec<u8>)>,
+    queued_bytes: usize,
+    at_end: bool,
+}
+
+impl<'a> Pump<'a> {
+    fn new(relay: &'a Relay, direction: Direction) -> Self {
+        let (from, to, passed) = match direction {
+            Direction::Up => (&relay.client, &relay.upstream, &relay.line.bytes_up),
+            Direction::Down => (&relay.upstream, &relay.client, &relay.line.bytes_down),
+        };
+        let queue = VecDeque::new();
+        Self { relay, direction, from, to, passed, queue, queued_bytes: 0, at_end: false }
+    }
+
+    /// Runs until both sides have closed this direction, or the relay ends.
+    fn run(mut self) {
+        while !self.relay.has_ended() {
+            if self.relay.line.is_held() {
+                std::thread::sleep(POLL);
+                continue;
+            }
+            let step = self.read().and_then(|()| self.write_what_is_due());
+            match step {
+                Ok(()) if self.at_end && self.queue.is_empty() => return self.pass_end_on(),
+                Ok(()) => {}
+                Err(_) => self.relay.reset(),
+            }
+        }
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        if self.at_end || self.queued_bytes > QUEUE_BYTES_MAX {
+            std::thread::sleep(Duration::from_millis(1));
+            return Ok(());
+        }
+        let mut chunk = vec![0; CHUNK_BYTES];
+        match self.from.read(&mut chunk) {
+            Ok(0) => self.at_end = true,
+            Ok(length) => {
+                chunk.truncate(length);
+                self.queued_bytes += length;
+                self.queue.push_back((Instant::now() + self.relay.line.delay(), chunk));
+            }
+            Err(error) if is_timeout(&error) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn write_what_is_due(&mut self) -> io::Result<()> {
+        while let Some((due, chunk)) = self.queue.front_mut() {
+            if *due > Instant::now() || self.relay.line.is_held() {
+                return Ok(());
+            }
+            let allowed = match self.direction {
+                Direction::Up => self.relay.line.allow(chunk.len()),
+                Direction::Down => chunk.len(),
+            };
+            if allowed == 0 {
+                self.relay.line.blow();
+                return Ok(());
+            }
+            let written = match self.to.write(&chunk[..allowed]) {
+                Ok(written) => written,
+                Err(error) if is_timeout(&error) => 0,
+                Err(error) => return Err(error),
+            };
+            if self.direction == Direction::Up {
+                self.relay.line.give_back(allowed - written);
+                self.relay.passed_up(&chunk[..written]);
+            }
+            self.passed.fetch_add(written as u64, Ordering::SeqCst);
+            self.queued_bytes -= written;
+            chunk.drain(..written);
+            if chunk.is_empty() {
+                self.queue.pop_front();
+            } else if written == 0 {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn pass_end_on(&self) {
+        match self.direction {
+            Direction::Up => self.relay.half_closed_by_client.store(true, Ordering::SeqCst),
+            Direction::Down => self.relay.upstream_said_fin(),
+        }
+        if self.relay.has_ended() {
+            return;
+        }
+        // From here on the end of this side is an orderly one.
+        let passed = fin_on_close(self.to).and_then(|()| self.to.shutdown(Shutdown::Write));
+        if passed.is_err() {
+            self.relay.reset();
+        }
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}

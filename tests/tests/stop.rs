@@ -1,0 +1,121 @@
+//! Ends of an agent: told to under load, told to twice, and killed while it is stopping. Whatever was taken
+//! for good has arrived, or is there at the next start.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tests::berth::Berth;
+use tests::edge::QUEUE;
+use tests::load::{Receipted, StompLoad, plaintext};
+use tests::packetboat::Packetboat;
+use tests::points::Points;
+use tests::stomp::Stomp;
+use tests::wait::{until, when};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// More than can be taken while the agent is told to stop, and still reads for half a second.
+const POINTS: usize = 400_000;
+
+fn topology(berth: &Berth) -> std::path::PathBuf {
+    berth.topology(&format!("dir: {}", berth.spool().display()))
+}
+
+#[test]
+fn told_to_stop_under_load_it_finishes_what_it_has_received() {
+    let berth = Berth::new("stop");
+    let mut agent = berth.agent(&topology(&berth));
+    let points = Points::new("stop", 500, POINTS);
+    let (over_stomp, over_plaintext) = (0..POINTS / 2, POINTS / 2..POINTS);
+    let load = StompLoad { destination: QUEUE.to_owned(), lines_per_send: 2, window: 100 };
+    let progress = AtomicUsize::new(0);
+    let (receipted, fins) = std::thread::scope(|scope| {
+        let stomp =
+            scope.spawn(|| load.run(Stomp::connect(berth.stomp(), &[]), &points, over_stomp, &progress));
+        let plaintext = scope.spawn(|| send_until_refused(&berth, &points, over_plaintext));
+        until(LIMIT, "a load", || {
+            let taken = progress.load(Ordering::SeqCst);
+            when(taken > 5_000, taken)
+        });
+        assert_eq!(agent.terminate(LIMIT).code(), Some(0));
+        (stomp.join().unwrap(), plaintext.join().unwrap())
+    });
+    let said = receipted.broken.as_ref().map(ToString::to_string).unwrap_or_default();
+    assert!(said.contains("ERROR") && said.contains("stopping"), "{said}");
+    let taken = taken(&receipted, fins);
+    assert!(taken.len() < POINTS, "it ended after the load, not under it");
+
+    agent.restart();
+    agent.ready();
+    check(&berth, &mut agent, &points, &taken);
+}
+
+/// Clients one after the other, until one is not told that its lines are kept.
+fn send_until_refused(berth: &Berth, points: &Points, numbers: std::ops::Range<usize>) -> Vec<usize> {
+    let parts = numbers.clone().step_by(200).map(|start| start..start + 200);
+    parts.take_while(|part| plaintext(berth.graphite(), points, part.clone()).is_ok()).flatten().collect()
+}
+
+#[test]
+fn told_twice_it_ends_at_once_and_keeps_what_it_has() {
+    let berth = Berth::new("stop-twice");
+    let mut agent = berth.agent(&topology(&berth));
+    let points = Points::new("twice", 500, 5_000);
+    // Lines on their way, and no receipt for them: a stop would wait for that.
+    berth.sink.proxy().hold_after(1_000);
+    plaintext(berth.graphite(), &points, points.all()).unwrap();
+    until(LIMIT, "lines on their way", || when(berth.sink.proxy().is_held(), "not yet"));
+    agent.signal(Signal::TERM);
+    until(LIMIT, "the agent to be stopping", || when(agent.log().contains("stopping"), "it is not"));
+    agent.signal(Signal::INT);
+    assert_eq!(agent.wait(Duration::from_secs(5)).code(), Some(1));
+    assert!(agent.log().contains("stopped at once by a second signal"), "{}", agent.log());
+
+    berth.sink.proxy().mend();
+    agent.restart();
+    agent.ready();
+    check(&berth, &mut agent, &points, &points.all().collect());
+}
+
+#[test]
+fn killed_while_it_stops_it_goes_on_at_the_next_start() {
+    let berth = Berth::new("stop-kill");
+    let mut agent = berth.agent(&topology(&berth));
+    let points = Points::new("kill", 500, 5_000);
+    berth.sink.proxy().hold_after(1_000);
+    plaintext(berth.graphite(), &points, points.all()).unwrap();
+    until(LIMIT, "lines on their way", || when(berth.sink.proxy().is_held(), "not yet"));
+    agent.signal(Signal::TERM);
+    until(LIMIT, "the agent to be stopping", || when(agent.log().contains("stopping"), "it is not"));
+    agent.kill();
+
+    berth.sink.proxy().mend();
+    agent.restart();
+    agent.ready();
+    check(&berth, &mut agent, &points, &points.all().collect());
+}
+
+/// A link that is down does not hold up a stop: there is nothing to be waited for.
+#[test]
+fn with_its_link_down_it_stops_at_once() {
+    let berth = Berth::new("stop-down");
+    berth.sink.proxy().leave();
+    let mut agent = berth.agent(&topology(&berth));
+    let points = Points::new("down", 500, 5_000);
+    plaintext(berth.graphite(), &points, points.all()).unwrap();
+    assert_eq!(agent.terminate(Duration::from_secs(5)).code(), Some(0));
+}
+
+fn taken(receipted: &Receipted, fins: Vec<usize>) -> HashSet<usize> {
+    receipted.numbers().chain(fins).collect()
+}
+
+fn check(berth: &Berth, agent: &mut Packetboat, points: &Points, taken: &HashSet<usize>) {
+    berth.drained(agent);
+    let comparison = berth.sink.ledger().compare(points, points.all());
+    let lost = comparison.missing.iter().filter(|number| taken.contains(number)).count();
+    assert_eq!(lost, 0, "taken for good and lost");
+    assert_eq!((comparison.altered.len(), comparison.strangers), (0, 0));
+    assert_eq!(agent.terminate(LIMIT).code(), Some(0));
+}

@@ -110,6 +110,12 @@ impl Intake {
     /// room. Not cancel-safe: cancelled, a part of the lines may have been taken.
     pub async fn accept(&self, from: &Sender, checked: &mut Checked) -> Ticket {
         self.room().await;
+        self.take(from, checked).await
+    }
+
+    /// As [`Intake::accept`], for whoever cannot wait for room and has just asked [`Intake::is_full`]: one
+    /// that waited all the same, because that changed a moment later, would wait for as long as it is so.
+    pub async fn take(&self, from: &Sender, checked: &mut Checked) -> Ticket {
         let mut commits = Vec::new();
         for piece in self.0.router.pieces(&checked.lines) {
             let lane = &self.0.lanes[piece.link_set];

@@ -81,7 +81,7 @@ impl Taker {
                 self.from = sender(peer.ip());
             }
             // Nobody waits for a receipt.
-            drop(self.intake.accept(&self.from.1, &mut self.checked).await);
+            drop(self.intake.take(&self.from.1, &mut self.checked).await);
         }
     }
 }

@@ -22,6 +22,10 @@ struct Agent {
 
 impl Agent {
     fn new() -> Self {
+        Self::with_limit(64 << 20)
+    }
+
+    fn with_limit(max_size_bytes: u64) -> Self {
         let dir = TempDir::new().unwrap();
         let config = SpoolConfig {
             dir: dir.path().to_owned(),
@@ -29,7 +33,7 @@ impl Agent {
             queue: "/queue/graphite".to_owned(),
             links: vec![LinkConfig { name: "eu".to_owned(), max_size_bytes: None }],
             link_sets: vec![vec![0]],
-            max_size_bytes: Some(64 << 20),
+            max_size_bytes: Some(max_size_bytes),
             when_full: WhenFull::Refuse,
         };
         let (clock, metrics) = (Clock::system(), Arc::new(Metrics::new().unwrap()));
@@ -86,4 +90,14 @@ async fn whoever_waits_for_a_spool_that_ends_is_told() {
         let word = timeout(LIMIT, ticket.committed()).await;
         assert!(matches!(word, Ok(Err(CommitError::Failed(_)))), "{word:?}");
     }
+}
+
+/// A datagram cannot wait, and there is one loop for all of them.
+#[tokio::test]
+async fn whoever_cannot_wait_for_room_is_not_made_to() {
+    let Agent { intake, worker: _worker, desk: _desk, _dir } = Agent::with_limit(1);
+    assert!(intake.is_full());
+    let from = Sender { input: Input::Udp, peer: "udp".into() };
+    assert!(intake.accept(&from, &mut checked(1)).now_or_never().is_none());
+    assert!(intake.take(&from, &mut checked(1)).now_or_never().is_some());
 }

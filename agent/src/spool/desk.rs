@@ -307,16 +307,19 @@ impl DeskWorker {
         settles: &[Settle],
     ) -> Result<(), SpoolError> {
         let start = tokio::time::Instant::now();
-        if !appends.is_empty() {
+        let sealed = || appends.iter().flat_map(|(sealed, ..)| sealed);
+        // What only leaves makes room by itself, though the log grows for a moment: nothing is dropped for it.
+        let excess = if appends.is_empty() { None } else { Some(self.spool.bytes_to_drop(sealed())) };
+        if excess.is_some() {
             self.spool.claim_growth()?;
         }
-        let sealed = || appends.iter().flat_map(|(sealed, ..)| sealed);
-        let excess = self.spool.bytes_to_drop(sealed());
         self.spool.transact(|writer| {
             for (link, rows, verdict) in settles {
                 writer.settle(*link, rows.clone(), verdict)?;
             }
-            writer.drop_excess(excess)?;
+            if let Some(excess) = excess {
+                writer.drop_excess(excess)?;
+            }
             sealed().try_for_each(|sealed| writer.append(sealed))
         })?;
         self.metrics.committed(start.elapsed().as_secs_f64());

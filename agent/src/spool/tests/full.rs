@@ -99,3 +99,28 @@ fn a_lock_that_another_owner_left_behind_is_overwritten_in_whole() {
     let owner = std::fs::read_to_string(dir.path().join("spool.lock")).unwrap();
     assert_eq!(owner, format!("{}\n", std::process::id()));
 }
+
+/// The log grows with the words of the next hop, too, until it is copied into the file.
+#[tokio::test]
+async fn what_leaves_makes_nothing_drop() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool =
+        Spool::open(SpoolConfig { when_full: WhenFull::DropOldest, ..small(dir.path()) }, 0).unwrap();
+    for seed in 0..1000 {
+        append_now(&mut spool, &noise(seed));
+    }
+    assert!(spool.excess_bytes() > 0, "these appends went past the limit");
+    with_desk(spool, async |desk| {
+        let lease = SpoolSource::new(desk.clone(), 0).lease().await.unwrap();
+        let rows = desk.leases(0).end(lease.end()).unwrap();
+        desk.settle(0, rows, Verdict::Delivered).await.unwrap();
+        let report = desk.look(|spool| spool.report().unwrap()).await.unwrap();
+        let link = &report.links[0];
+        assert!(link.delivered.batches > 0);
+        assert_eq!(link.dropped_spool_limit.batches, 0);
+        assert_eq!(try_append(&desk, &noise(1001)).await, Ok(()));
+        let report = desk.look(|spool| spool.report().unwrap()).await.unwrap();
+        assert!(report.links[0].dropped_spool_limit.batches > 0, "room is made for what comes");
+    })
+    .await;
+}

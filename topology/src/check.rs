@@ -5,26 +5,35 @@
 //! (`listeners`, `spools`, `cycles`), then names become addresses (`upstreams`).
 
 mod addresses;
+mod admission;
 mod agents;
 mod book;
 mod brokers;
+mod collects;
 mod consumers;
 mod credentials;
 mod cycles;
+mod dialled;
 mod graphite;
+mod limits;
 mod links;
 mod listeners;
 mod machines;
 mod measures;
+mod queues;
+mod reach;
 mod roster;
 mod section;
 mod spools;
+mod tls;
 mod upstreams;
+mod users;
 mod value;
 
 use agents::AgentDraft;
 use book::{Book, Checked, by_ref, every};
 use consumers::ConsumerDraft;
+use dialled::Dialled;
 use listeners::Ports;
 use roster::{Kind, Roster};
 use section::Section;
@@ -33,10 +42,10 @@ use value::Value;
 
 use crate::fault::Fault;
 use crate::lines::Lines;
-use crate::model::{Agent, Broker, Consumer, Mesh, StompUpstream};
+use crate::model::{Agent, Broker, Consumer, Mesh, Queue, StompUpstream};
 use crate::raw::Node;
 
-const KEYS: [&str; 5] = ["mesh", "queue", "brokers", "agents", "consumers"];
+const KEYS: [&str; 6] = ["mesh", "queue", "queues", "brokers", "agents", "consumers"];
 const QUEUE: &str = "/queue/graphite";
 
 /// The mesh that a file describes, or all that is wrong with it.
@@ -66,12 +75,25 @@ fn mesh(root: &Value<'_>) -> Checked<Mesh> {
         top.at().fault_at("agents", message, "add one, such as `edge: {}`");
     }
 
-    let drafts = Drafts::read(&roster);
-    drafts.check_shared();
-    let upstreams = drafts.upstreams(&roster, queue.as_deref().unwrap_or(QUEUE));
+    let default_queue = queue.as_deref().unwrap_or(QUEUE);
+    let queues = queues::read(&top, default_queue).and_then(|queues| by_ref(&queue).map(|_| queues));
+    let known_queues = queues.as_deref().unwrap_or_default();
+    let drafts = Drafts::read(&roster, known_queues);
+    let dialled = drafts.dialled();
+    drafts.check_shared(known_queues, &dialled);
+    queues::check_limits(&top, known_queues, &drafts.readable());
+    let upstreams = drafts.upstreams(&roster, default_queue, known_queues, &dialled);
     let (agents, consumers) = (drafts.agents(&upstreams), drafts.consumers(&upstreams));
     let brokers = drafts.brokers();
-    Ok(Mesh { brokers: brokers?, agents: agents?, consumers: consumers?, name: name?, queue: queue.clone()? })
+    let queues = queues?;
+    Ok(Mesh {
+        queue: default_queue.to_owned(),
+        queues,
+        brokers: brokers?,
+        agents: agents?,
+        consumers: consumers?,
+        name: name?,
+    })
 }
 
 /// Every node as far as it can be read by itself.
@@ -82,17 +104,27 @@ struct Drafts<'c> {
 }
 
 impl<'c> Drafts<'c> {
-    fn read(roster: &Roster<'c>) -> Drafts<'c> {
+    fn read(roster: &Roster<'c>, queues: &[Queue]) -> Drafts<'c> {
         Drafts {
             brokers: roster.each(Kind::Broker, |name, at| (name, brokers::read(at))),
-            agents: roster.each(Kind::Agent, |name, at| (name, AgentDraft::read(name, at))),
+            agents: roster.each(Kind::Agent, |name, at| (name, AgentDraft::read(name, at, queues))),
             consumers: roster.each(Kind::Consumer, ConsumerDraft::read),
         }
     }
 
-    /// What no two nodes may have: a port or a spool directory of one machine; and no metric goes round.
-    fn check_shared(&self) {
-        let agents: Vec<_> = self.agents.iter().filter_map(|(_, agent)| agent.as_ref().ok()).collect();
+    fn dialled(&self) -> Dialled<'c> {
+        let consumers: Vec<_> = self.consumers.iter().flatten().collect();
+        Dialled::of(&self.readable(), &consumers)
+    }
+
+    fn readable(&self) -> Vec<&AgentDraft<'c>> {
+        self.agents.iter().filter_map(|(_, agent)| agent.as_ref().ok()).collect()
+    }
+
+    /// What no two nodes may have: a port or a spool directory of one machine; and no metric goes round, nor
+    /// nowhere.
+    fn check_shared(&self, queues: &[Queue], dialled: &Dialled<'_>) {
+        let agents = self.readable();
         let mut ports = Ports::default();
         for agent in &agents {
             ports.take(&agent.host, &agent.listeners);
@@ -101,13 +133,24 @@ impl<'c> Drafts<'c> {
             ports.take(&consumer.host, &consumer.listeners);
         }
         spools::check_dirs(&agents);
-        cycles::check(&agents);
+        let brokers: Vec<_> = self.brokers.iter().map(|(name, _)| *name).collect();
+        cycles::check(&agents, &brokers, queues);
+        for agent in &agents {
+            agent.check_queues(queues, dialled);
+        }
     }
 
-    fn upstreams<'m>(&'m self, roster: &'m Roster<'c>, queue: &'m str) -> Upstreams<'m, 'c> {
+    fn upstreams<'m>(
+        &'m self,
+        roster: &'m Roster<'c>,
+        queue: &'m str,
+        queues: &'m [Queue],
+        dialled: &'m Dialled<'c>,
+    ) -> Upstreams<'m, 'c> {
         let brokers = self.brokers.iter().map(|(name, broker)| (*name, by_ref(broker)));
         let agents = self.agents.iter().map(|(name, agent)| (*name, by_ref(agent)));
-        Upstreams { roster, brokers: brokers.collect(), agents: agents.collect(), queue }
+        let (brokers, agents) = (brokers.collect(), agents.collect());
+        Upstreams { roster, brokers, agents, queue, queues, dialled }
     }
 
     fn brokers(&self) -> Checked<Vec<Broker>> {
@@ -163,7 +206,7 @@ mod tests {
 agents: { a: { forward: [{ to: eu }, { to: eu, name: other, queue: /topic/other }] } }
 consumers: { c: { from: eu, graphite: [g] }, d: { from: eu, graphite: [g], queue: /queue/d } }";
         let mesh = Topology::parse(text).unwrap();
-        let links: Vec<_> = mesh.agents[0].forward.iter().map(|link| &*link.queue).collect();
+        let links: Vec<_> = mesh.agents[0].forward.iter().map(|link| &*link.queues[0].destination).collect();
         let consumers: Vec<_> = mesh.consumers.iter().map(|consumer| &*consumer.queue).collect();
         assert_eq!(
             (&*links, &*consumers),

@@ -22,7 +22,8 @@
 //!
 //! - Nodes with the same `host` share a machine. Nodes without `host`, or with `localhost`, count as one
 //!   machine too: their ports and spool directories must differ.
-//! - Paths (`spool.dir`, `passcode_file`) are absolute. The same file is read by a service whose working
+//! - What is sent to one queue of a broker can be fetched from that queue only; agents hand on whatever comes.
+//! - Paths (`spool.dir`, `passcode_file`, `tls.cert`) are absolute, and not looked into. The same file is read by a service whose working
 //!   directory is `/` and by an operator's shell; it must mean the same to both.
 //! - YAML is read as version 1.2 has it: `NO` and `on` are texts, only `true` and `false` are flags.
 //!   Anchors, aliases and the merge key `<<` work.

@@ -4,6 +4,7 @@
 //! else looks anything up.
 
 mod lookup;
+mod paths;
 mod pattern;
 
 use std::fmt;
@@ -21,12 +22,25 @@ pub struct Mesh {
     pub name: String,
     /// The default destination everywhere, such as `/queue/graphite`.
     pub queue: String,
+    /// Every queue that agents take metrics to; never empty, and the first is `queue`.
+    pub queues: Vec<Queue>,
     /// In the order of the file.
     pub brokers: Vec<Broker>,
     /// In the order of the file.
     pub agents: Vec<Agent>,
     /// In the order of the file.
     pub consumers: Vec<Consumer>,
+}
+
+/// A queue of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    /// The destination, such as `/queue/graphite`.
+    pub name: String,
+    /// Limit on what waits in it for any of its ways out, in stored bytes.
+    pub max_size_bytes: Option<u64>,
+    /// What happens at that limit.
+    pub when_full: WhenFull,
 }
 
 /// Anything that speaks STOMP and is not ours.
@@ -53,6 +67,39 @@ pub struct StompUpstream {
     pub send_headers: Vec<(String, String)>,
     /// Headers that each SUBSCRIBE carries besides ours.
     pub subscribe_headers: Vec<(String, String)>,
+    /// `None`: nothing is encrypted.
+    pub tls: Option<TlsClient>,
+    /// Whether to go back to the first endpoint once that lets us in again.
+    pub prefer_first: bool,
+    /// Whether agents of ours stand at the endpoints.
+    pub is_agent: bool,
+}
+
+/// How to dial over TLS. The files are read at each connect.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsClient {
+    /// PEM file of the authorities that are believed; `None`: those of the system.
+    pub ca: Option<PathBuf>,
+    /// Who we are; `None`: nobody, as far as TLS goes.
+    pub identity: Option<TlsIdentity>,
+}
+
+/// A certificate and its key, as PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsIdentity {
+    /// The chain, the leaf first.
+    pub cert: PathBuf,
+    /// The key of the leaf.
+    pub key: PathBuf,
+}
+
+/// How the TLS listeners of a node identify themselves. The files are read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsServer {
+    /// Who the node is.
+    pub identity: TlsIdentity,
+    /// PEM file of the authorities whose client certificates are believed; `None`: none is asked for.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// Host and port; the host is resolved at each connect, never here.
@@ -85,21 +132,107 @@ pub struct Agent {
     pub host: Option<String>,
     /// Where it listens.
     pub listen: Listen,
+    /// Who it is to those who dial its TLS listeners.
+    pub tls: Option<TlsServer>,
+    /// What one client may take.
+    pub limits: Limits,
+    /// Who may do what over STOMP. Empty: everybody, everything.
+    pub users: Vec<User>,
     /// Where and how much it keeps.
     pub spool: SpoolSettings,
     /// Where it forwards to, in the order of the file. Empty: it keeps its metrics.
     pub forward: Vec<Link>,
+    /// What it collects, in the order of the file.
+    pub collect: Vec<Collect>,
+    /// Whether its queues have subscribers.
+    pub serve: bool,
+}
+
+/// What the clients of an agent may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections to one listener, of all clients together.
+    pub connections: usize,
+    /// Connections of one client address.
+    pub connections_per_client: usize,
+    /// Lines a second of one client address; a client that sends more is read more slowly.
+    pub lines_per_second: Option<u32>,
+}
+
+/// A node that dials an agent over a declared link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name.
+    pub name: String,
+    /// The origins of which it may bring batches: itself, and all whose metrics come by it.
+    pub origins: Vec<String>,
+}
+
+/// A configured way from another agent or a broker into the agent that dials it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Collect {
+    /// The `to` label of its metrics: unique among the links of the agent.
+    pub name: String,
+    /// The agent or broker that is collected from.
+    pub from: String,
+    /// How to reach and enter it.
+    pub upstream: StompUpstream,
+    /// The queue of the mesh that it is collected into, of the same name there.
+    pub queue: String,
+}
+
+/// Somebody who may use the STOMP listeners of an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The key under `users`.
+    pub login: String,
+    /// What the passcode is checked against.
+    pub passcode: Option<PasscodeHash>,
+    /// A name of the client certificate that will do instead.
+    pub certificate: Option<String>,
+    /// The queues that it may SEND to.
+    pub send: Vec<String>,
+    /// What the names of its metrics begin with; empty: anything.
+    pub prefixes: Vec<String>,
+    /// The queues that it may SUBSCRIBE to.
+    pub subscribe: Vec<String>,
+    /// The node of the mesh that it is; its `packetboat-*` headers count.
+    pub node: Option<String>,
+}
+
+/// A hashed passcode. Its `Debug` does not show the hash.
+#[derive(Clone, PartialEq, Eq)]
+pub enum PasscodeHash {
+    /// A PHC string of argon2.
+    Text(String),
+    /// A file whose first line is one; read again when it changes.
+    File(PathBuf),
+}
+
+impl fmt::Debug for PasscodeHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PasscodeHash::Text(_) => f.write_str("Text(..)"),
+            PasscodeHash::File(path) => f.debug_tuple("File").field(path).finish(),
+        }
+    }
 }
 
 /// The listeners of an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listen {
-    /// STOMP producers.
+    /// STOMP.
     pub stomp: Option<SocketAddr>,
+    /// STOMP over TLS.
+    pub stomp_tls: Option<SocketAddr>,
     /// Graphite plaintext, TCP and UDP on the same port.
     pub graphite: Option<SocketAddr>,
+    /// Graphite plaintext over TLS.
+    pub graphite_tls: Option<SocketAddr>,
     /// `/metrics`, `/status.json`, `/healthz`, `/readyz`.
     pub http: Option<SocketAddr>,
+    /// The same over TLS.
+    pub https: Option<SocketAddr>,
 }
 
 /// The durable queue of one agent.
@@ -129,18 +262,29 @@ pub enum WhenFull {
 pub struct Link {
     /// The `to` label of every metric, and the owner of the backlog: unique within the agent.
     pub name: String,
+    /// The nodes it leads to, by name, in failover order; empty for a Graphite.
+    pub to: Vec<String>,
     /// The far end.
     pub upstream: Upstream,
     /// Metric name patterns; empty: the link takes what no other link's `match` takes.
     pub patterns: Vec<Pattern>,
-    /// The destination at the upstream.
-    pub queue: String,
+    /// The queues that it carries, each over a connection of its own. Never empty.
+    pub queues: Vec<LinkQueue>,
     /// How bodies travel.
     pub encoding: Encoding,
     /// The link's own limit, beneath the spool's.
     pub max_size_bytes: Option<u64>,
     /// What happens at the link's own limit; without one, what the spool does at its limit.
     pub when_full: WhenFull,
+}
+
+/// A queue on a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkQueue {
+    /// As it is called here.
+    pub queue: String,
+    /// As it is called at the far end.
+    pub destination: String,
 }
 
 /// The far end of a link.
@@ -181,14 +325,14 @@ pub enum Encoding {
     Zstd,
 }
 
-/// The pool that drains a broker into Graphite.
+/// The pool that drains a queue of a broker or agent into Graphite.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Consumer {
     /// The key under `consumers`.
     pub name: String,
     /// The node it drains, by name.
     pub from: String,
-    /// The broker that `from` names.
+    /// How to reach the broker or agent that `from` names.
     pub broker: StompUpstream,
     /// The queue it drains.
     pub queue: String,
@@ -196,4 +340,8 @@ pub struct Consumer {
     pub graphite: GraphiteUpstream,
     /// `/metrics` and its companions; optional.
     pub http: Option<SocketAddr>,
+    /// The same over TLS.
+    pub https: Option<SocketAddr>,
+    /// Who it is to those who dial `https`.
+    pub tls: Option<TlsServer>,
 }

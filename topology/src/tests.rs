@@ -54,7 +54,7 @@ fn an_empty_file_is_a_fault() {
 
 #[test]
 fn a_list_at_the_top_is_a_fault() {
-    let mend = "write a map with keys like `mesh`, `queue`, `brokers`, `agents`, `consumers`";
+    let mend = "write a map with keys like `mesh`, `queue`, `queues`, `brokers`, `agents`, `consumers`";
     check("- mesh: m\n", &format!("line 1: is a list, and a map is wanted; {mend}"));
     check("mesh", &format!("line 1: is the text `mesh`, and a map is wanted; {mend}"));
 }
@@ -227,7 +227,7 @@ mesh: emca
          TiB (kB, MB, GB, TB), such as 4GiB",
         "7: agents.us-east.listen.pickle: not in this version; remove the key",
         "7: agents.us-east.listen.stomp: 0.0.0.0:61613 can be reached from other machines, by anybody; listen on \
-         127.0.0.1, or say `open: true` for `us-east`",
+         127.0.0.1, give `us-east` `users`, or say `open: true` for `us-east`",
         "9: agents.us-east.forward[0].to: no broker or agent is called `eu-hb`; did you mean `eu`?",
         "12: agents.us-west.listen.stomp: port 61613 is taken by agents.us-east.listen.stomp on \
          line 7; nodes without `host` count as one machine; give one of them another port, or each its own `host`",

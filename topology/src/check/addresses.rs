@@ -7,24 +7,26 @@ use crate::model::Endpoint;
 use crate::names::plain;
 
 pub(crate) const STOMP_PORT: u16 = 61613;
+pub(crate) const STOMP_TLS_PORT: u16 = 61614;
 pub(crate) const GRAPHITE_PORT: u16 = 2003;
 pub(crate) const HTTP_PORT: u16 = 9613;
 
-/// One of a broker's `urls`: `stomp://host[:port]`.
-pub(crate) fn broker_url(text: &str) -> Result<Endpoint, Complaint> {
+/// One of a broker's `urls`: `stomp://host[:port]`, or `stomp+tls://host[:port]`; tells whether it is over TLS.
+pub(crate) fn broker_url(text: &str) -> Result<(Endpoint, bool), Complaint> {
     let Some((scheme, rest)) = split_scheme(text)? else {
         let mend = format!("write stomp://{}", plain(text));
         return Err(Complaint::new(format!("`{}` has no scheme", plain(text)), mend));
     };
     match scheme {
-        "stomp" => endpoint(rest, STOMP_PORT),
-        "stomp+tls" | "stomp+ssl" | "stomps" => Err(Complaint::new(
-            format!("{scheme}:// is not in this version"),
-            "write stomp:// and lead the link through a tunnel or VPN",
-        )),
+        "stomp" => Ok((endpoint(rest, STOMP_PORT)?, false)),
+        "stomp+tls" => Ok((endpoint(rest, STOMP_TLS_PORT)?, true)),
+        "stomp+ssl" | "stomps" => {
+            let mend = format!("write stomp+tls://{}", plain(rest));
+            Err(Complaint::new(format!("{scheme}:// is not spoken here"), mend))
+        }
         _ => Err(Complaint::new(
             format!("{}:// is not spoken here", plain(scheme)),
-            "write stomp://HOST:PORT with the port of the broker's STOMP listener",
+            "write stomp://HOST:PORT, or stomp+tls://HOST:PORT, with the port of the broker's STOMP listener",
         )),
     }
 }
@@ -159,7 +161,7 @@ mod tests {
     }
 
     fn check_broker(url: &str, expected: &str) {
-        assert_eq!(broker_url(url).unwrap().to_string(), expected);
+        assert_eq!(broker_url(url).unwrap().0.to_string(), expected);
     }
 
     #[test]
@@ -173,12 +175,13 @@ mod tests {
 
     #[test]
     fn another_scheme_is_a_fault() {
-        let rest = "write stomp://HOST:PORT with the port of the broker's STOMP listener";
+        let rest =
+            "write stomp://HOST:PORT, or stomp+tls://HOST:PORT, with the port of the broker's STOMP listener";
         assert_eq!(complaint(broker_url("amqp://mq")), format!("amqp:// is not spoken here; {rest}"));
         assert_eq!(complaint(broker_url("mq:61613")), "`mq:61613` has no scheme; write stomp://mq:61613");
         assert_eq!(
-            complaint(broker_url("stomp+tls://mq")),
-            "stomp+tls:// is not in this version; write stomp:// and lead the link through a tunnel or VPN"
+            complaint(broker_url("stomps://mq")),
+            "stomps:// is not spoken here; write stomp+tls://mq"
         );
         assert_eq!(
             complaint(graphite("http://g")),

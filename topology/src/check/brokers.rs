@@ -1,15 +1,15 @@
 //! Brokers: anything that speaks STOMP and is not ours.
 
-use super::addresses;
 use super::book::{Checked, every};
 use super::credentials::Credentials;
 use super::section::{Section, check_repeats};
 use super::value::Value;
-use crate::model::{Endpoint, StompUpstream};
+use super::{addresses, tls};
+use crate::model::{Endpoint, StompUpstream, TlsClient};
 use crate::names::plain;
 use crate::raw::Node;
 
-const KEYS: [&str; 5] = ["urls", "vhost", "login", "passcode_file", "headers"];
+const KEYS: [&str; 7] = ["urls", "vhost", "login", "passcode_file", "tls", "prefer_first", "headers"];
 const URLS_MEND: &str = "write a list such as [stomp://mq.example.net:61613]";
 
 /// Virtual host of a broker that names none.
@@ -40,21 +40,43 @@ pub(crate) fn read(at: &Value<'_>) -> Checked<StompUpstream> {
     let vhost = section.read("vhost", Value::text);
     let credentials = Credentials::read(&section).and_then(|credentials| credentials.complete(&section));
     let headers = section.read("headers", headers);
+    let tls = section.read("tls", tls::client);
+    let prefer_first = section.read("prefer_first", Value::flag);
+    if let (Some(at), Ok((_, false))) = (section.get("tls"), &endpoints) {
+        at.fault(
+            "says nothing to stomp:// urls, which are not encrypted",
+            "write stomp+tls:// in `urls`, or remove the key",
+        );
+    }
 
+    let (endpoints, is_tls) = endpoints?;
     let (login, passcode_file) = credentials?;
     let (send_headers, subscribe_headers) = headers?.unwrap_or_default();
     Ok(StompUpstream {
-        endpoints: endpoints?,
+        endpoints,
         vhost: vhost?.unwrap_or(VHOST).to_owned(),
         login,
         passcode_file,
         send_headers,
         subscribe_headers,
+        tls: tls?.or_else(|| is_tls.then(TlsClient::default)),
+        prefer_first: prefer_first?.unwrap_or(false),
+        is_agent: false,
     })
 }
 
-fn urls(at: &Value<'_>) -> Checked<Vec<Endpoint>> {
-    every(at.items(URLS_MEND)?.iter().map(|url| url.parse(addresses::broker_url)))
+/// The endpoints, and whether they are reached over TLS.
+fn urls(at: &Value<'_>) -> Checked<(Vec<Endpoint>, bool)> {
+    let urls = every(at.items(URLS_MEND)?.iter().map(|url| url.parse(addresses::broker_url)))?;
+    let (endpoints, over_tls): (Vec<_>, Vec<_>) = urls.into_iter().unzip();
+    let is_tls = over_tls.contains(&true);
+    if is_tls && over_tls.contains(&false) {
+        return Err(at.fault(
+            "mixes stomp:// and stomp+tls://, and a failover would go on in clear",
+            "write all of them with stomp+tls://",
+        ));
+    }
+    Ok((endpoints, is_tls))
 }
 
 type Headers = Vec<(String, String)>;

@@ -1,27 +1,46 @@
-//! Consumers: the pools that drain a broker into Graphite.
+//! Consumers: the pools that drain a broker or an agent into Graphite.
 
+use super::admission::Doing;
 use super::book::{Checked, by_ref, every};
-use super::links::destination;
-use super::listeners::Listeners;
+use super::credentials::Credentials;
+use super::listeners::{Guards, Listener, Listeners};
 use super::section::Section;
-use super::upstreams::Upstreams;
+use super::tls::{self, NodeTls};
+use super::upstreams::{Dialling, Upstreams};
 use super::value::Value;
 use super::{addresses, graphite, machines};
 use crate::model::{Consumer, GraphiteUpstream};
+use crate::raw::Node;
 
-const KEYS: [&str; 8] = ["from", "graphite", "connections", "confirm", "queue", "host", "open", "listen"];
+const KEYS: [&str; 12] = [
+    "from",
+    "graphite",
+    "connections",
+    "confirm",
+    "queue",
+    "login",
+    "passcode_file",
+    "tls",
+    "prefer_first",
+    "host",
+    "open",
+    "listen",
+];
 const GRAPHITE_MEND: &str = "write a list such as [127.0.0.1:2003]";
 
 /// Connections of a consumer that names no number.
 const CONNECTIONS: usize = 4;
 
-/// A consumer whose broker is not known yet.
+/// A consumer that is not known yet where it fetches from.
 pub(crate) struct ConsumerDraft<'c> {
     pub(crate) host: Checked<Option<String>>,
     pub(crate) listeners: Checked<Listeners<'c>>,
-    name: &'c str,
+    pub(crate) name: &'c str,
+    tls: Checked<Option<NodeTls>>,
+    credentials: Checked<Credentials>,
+    prefer_first: Checked<Option<bool>>,
+    section: Section<'c>,
     from: Checked<Value<'c>>,
-    queue: Checked<Option<String>>,
     graphite: Checked<GraphiteUpstream>,
 }
 
@@ -29,30 +48,67 @@ impl<'c> ConsumerDraft<'c> {
     pub(crate) fn read(name: &'c str, at: &Value<'c>) -> Checked<ConsumerDraft<'c>> {
         let section = Section::open(at.clone(), &KEYS)?;
         let listeners = Listeners::of_consumer(&section, name);
-        if let (Ok(open), Ok(listeners)) = (section.read("open", Value::flag), &listeners) {
-            listeners.check_open(open.unwrap_or(false));
+        let tls = section.read("tls", tls::node);
+        if let Ok(listeners) = &listeners {
+            let guards = Guards { users: false, certificates: tls::asks_for_certificates(&tls) };
+            if let Ok(open) = section.read("open", Value::flag) {
+                listeners.check_open(open.unwrap_or(false), guards);
+            }
+            if let Ok(tls) = &tls {
+                listeners.check_tls(&section, tls.as_ref());
+            }
         }
         Ok(ConsumerDraft {
             host: section.read("host", machines::host),
             listeners,
             name,
-            from: section.need("from", "name the broker to drain", |at| Ok(at.clone())),
-            queue: section.read("queue", destination),
+            tls,
+            credentials: Credentials::read(&section),
+            prefer_first: section.read("prefer_first", Value::flag),
+            from: section.need("from", "name the broker or agent to drain", |at| Ok(at.clone())),
             graphite: pool(&section),
+            section,
         })
     }
 
-    /// The consumer, with the broker it drains.
+    /// The node that it drains, by name.
+    pub(crate) fn from(&self) -> Option<&'c str> {
+        match self.from.as_ref().ok()?.node() {
+            Node::Text(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The consumer, with the node it drains.
     pub(crate) fn finish(&self, upstreams: &Upstreams<'_, 'c>) -> Checked<Consumer> {
-        let (from, broker) = upstreams.broker(by_ref(&self.from)?, self.name)?;
-        let http = by_ref(&by_ref(&self.listeners)?.http)?.as_ref();
+        let listeners = by_ref(&self.listeners)?;
+        let addr = |listener: &Checked<Option<Listener<'c>>>| {
+            Ok(by_ref(listener)?.as_ref().map(|listener| listener.addr))
+        };
+        let tls = by_ref(&self.tls)?;
+        let dialling = Dialling {
+            node: self.name,
+            host: by_ref(&self.host)?.as_deref(),
+            own: None,
+            said: tls.as_ref().map(|tls| &tls.client),
+            said_at: self.section.get("tls").filter(|_| !listeners.has_https()),
+            prefer_first: self.prefer_first?,
+        };
+        let from_at = by_ref(&self.from)?;
+        let (from, mut broker) = upstreams.drained(from_at, &dialling)?;
+        let queue = upstreams.fetched(self.section.get("queue"), from, broker.is_agent);
+        self.credentials.clone()?.override_in(&mut broker, &self.section)?;
+        let queue = queue?;
+        upstreams.check_admission(from_at, from, &broker, Doing::Subscribe, std::iter::once(&*queue));
         Ok(Consumer {
             name: self.name.to_owned(),
             from: from.to_owned(),
             broker,
-            queue: self.queue.clone()?.unwrap_or_else(|| upstreams.queue.to_owned()),
+            queue,
             graphite: self.graphite.clone()?,
-            http: http.map(|listener| listener.addr),
+            http: addr(&listeners.http)?,
+            https: addr(&listeners.https)?,
+            tls: tls.as_ref().and_then(NodeTls::server),
         })
     }
 }
@@ -73,6 +129,7 @@ fn pool(section: &Section<'_>) -> Checked<GraphiteUpstream> {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::path::Path;
 
     use crate::Topology;
     use crate::model::GraphiteConfirm;
@@ -113,7 +170,7 @@ mod tests {
     fn a_consumer_has_a_broker_and_a_graphite() {
         check_consumer(
             "connections: 1",
-            "line 4: consumers.c.from: is missing; name the broker to drain\n\
+            "line 4: consumers.c.from: is missing; name the broker or agent to drain\n\
              line 4: consumers.c.graphite: is missing; write a list such as [127.0.0.1:2003]",
         );
         check_consumer(
@@ -127,7 +184,28 @@ mod tests {
     fn a_consumer_listens_for_http_only() {
         check_consumer(
             "from: eu, graphite: [g], listen: { stomp: 127.0.0.1:1 }",
-            "line 4: consumers.c.listen.stomp: there is no key `stomp` here; the keys here are `http`",
+            "line 4: consumers.c.listen.stomp: there is no key `stomp` here; the keys here are `http`, `https`",
+        );
+    }
+
+    #[test]
+    fn a_consumer_may_be_looked_at_over_tls() {
+        let settings = "from: eu, graphite: [g], listen: { https: 127.0.0.1:8 }";
+        let tls = "tls: { cert: /c, key: /k, client_ca: /ca }";
+        let consumer = Topology::parse(&text(&format!("{settings}, {tls}"))).unwrap().consumers.remove(0);
+        assert_eq!((consumer.http, consumer.https), (None, Some(SocketAddr::from(([127, 0, 0, 1], 8)))));
+        assert_eq!(consumer.tls.unwrap().client_ca.as_deref(), Some(Path::new("/ca")));
+        check_consumer(
+            settings,
+            "line 4: consumers.c.listen.https: has no certificate to show; add `tls: { cert: /etc/packetboat/c.pem, key: \
+             /etc/packetboat/c.key }` to `c`",
+        );
+        check_consumer(
+            &format!("from: eu, graphite: [g], {tls}"),
+            "line 4: consumers.c.tls.client_ca: says nothing without a TLS listener; add `https` to `listen`, or remove the \
+             key\n\
+             line 4: consumers.c.tls: says nothing to `eu`, which is not reached over TLS; write stomp+tls:// in its \
+             `urls`, or remove the key",
         );
     }
 

@@ -16,6 +16,11 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
+    /// Nothing is said.
+    pub(crate) fn none() -> Credentials {
+        Credentials { login: None, passcode_file: None }
+    }
+
     pub(crate) fn read(section: &Section<'_>) -> Checked<Credentials> {
         let login = section.read("login", Value::text);
         let passcode_file = section.read("passcode_file", |value| value.parse(absolute));

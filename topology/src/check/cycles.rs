@@ -1,9 +1,10 @@
-//! Cycles of `forward`: what goes round never arrives.
+//! Cycles of `forward` and `collect`: what goes round never arrives.
 
 use std::collections::HashMap;
 
 use super::agents::AgentDraft;
-use super::links::{LinkDraft, Target};
+use super::value::Value;
+use crate::model::Queue;
 use crate::names::plain;
 
 /// How many agents of a cycle a message shows.
@@ -19,50 +20,100 @@ enum Mark {
 }
 
 /// Writes down each cycle once, at the link that closes it. An agent that forwards to itself has its own
-/// fault already.
-pub(crate) fn check(agents: &[&AgentDraft<'_>]) {
-    let numbers: HashMap<&str, usize> = agents.iter().enumerate().map(|(n, agent)| (agent.name, n)).collect();
-    let edges: Vec<_> = (0..agents.len()).map(|n| edges(n, agents, &numbers)).collect();
-    let mut marks = vec![Mark::New; agents.len()];
-    for start in 0..agents.len() {
-        search(start, agents, &edges, &mut marks);
+/// fault already. A broker is a node for each of its queues: what is sent to one is not collected from
+/// another.
+pub(crate) fn check(agents: &[&AgentDraft<'_>], brokers: &[&str], queues: &[Queue]) {
+    let edges = Edges::of(agents, brokers, queues);
+    let mut marks = vec![Mark::New; edges.names.len()];
+    for start in 0..edges.names.len() {
+        search(start, &edges, &mut marks);
     }
 }
 
-/// The agents that one forwards to, each once, with the link.
-fn edges<'d, 'c>(
-    from: usize,
-    agents: &[&'d AgentDraft<'c>],
-    numbers: &HashMap<&str, usize>,
-) -> Vec<(usize, &'d LinkDraft<'c>)> {
-    let mut edges: Vec<(usize, &LinkDraft<'c>)> = Vec::new();
-    for link in &agents[from].links {
-        if let Ok(Target::Node(name)) = &link.target
-            && let Some(&to) = numbers.get(name)
-            && to != from
-            && edges.iter().all(|(known, _)| *known != to)
-        {
-            edges.push((to, link));
+/// The nodes, and from each one those that its metrics go to, each once, with the place that says so.
+struct Edges<'d, 'c> {
+    names: Vec<&'c str>,
+    from: Vec<Vec<(usize, Place<'d, 'c>)>>,
+}
+
+/// Where the file says that metrics go from one node to another.
+#[derive(Clone, Copy)]
+enum Place<'d, 'c> {
+    /// Between agents.
+    Forward(&'d Value<'c>),
+    /// Of an agent that collects, or to a broker.
+    Other(&'d Value<'c>),
+}
+
+impl<'d, 'c> Edges<'d, 'c> {
+    fn of(agents: &[&'d AgentDraft<'c>], brokers: &[&str], queues: &[Queue]) -> Edges<'d, 'c> {
+        let mut numbers: HashMap<(&'c str, String), usize> = HashMap::new();
+        let mut edges = Edges { names: Vec::new(), from: Vec::new() };
+        for (number, agent) in agents.iter().enumerate() {
+            numbers.insert((agent.name, String::new()), number);
+            edges.names.push(agent.name);
+            edges.from.push(Vec::new());
+        }
+        for (number, agent) in agents.iter().enumerate() {
+            for link in &agent.links {
+                let carried = link.queues(queues).unwrap_or_default();
+                for (to, carried) in link.nodes().flat_map(|to| carried.iter().map(move |it| (to, it))) {
+                    if let Some(to) = edges.node(&mut numbers, brokers, to, &carried.destination) {
+                        let is_agent = to < agents.len();
+                        let place = if is_agent { Place::Forward } else { Place::Other };
+                        edges.add(number, to, place(link.to()));
+                    }
+                }
+            }
+            for collect in &agent.collects {
+                let Some(queue) = collect.queue(queues) else { continue };
+                if let Some(from) = edges.node(&mut numbers, brokers, collect.from, queue) {
+                    edges.add(from, number, Place::Other(&collect.from_at));
+                }
+            }
+        }
+        edges
+    }
+
+    /// The number of a node: of an agent, or of one queue of a broker.
+    fn node(
+        &mut self,
+        numbers: &mut HashMap<(&'c str, String), usize>,
+        brokers: &[&str],
+        name: &'c str,
+        queue: &str,
+    ) -> Option<usize> {
+        if let Some(&agent) = numbers.get(&(name, String::new())) {
+            return Some(agent);
+        }
+        if !brokers.contains(&name) {
+            return None;
+        }
+        let number = *numbers.entry((name, queue.to_owned())).or_insert(self.names.len());
+        if number == self.names.len() {
+            self.names.push(name);
+            self.from.push(Vec::new());
+        }
+        Some(number)
+    }
+
+    fn add(&mut self, from: usize, to: usize, at: Place<'d, 'c>) {
+        if from != to && self.from[from].iter().all(|(known, _)| *known != to) {
+            self.from[from].push((to, at));
         }
     }
-    edges
 }
 
 /// Depth first, with a path of its own instead of recursion: a long chain of agents must not end the
 /// stack.
-fn search(
-    start: usize,
-    agents: &[&AgentDraft<'_>],
-    edges: &[Vec<(usize, &LinkDraft<'_>)>],
-    marks: &mut [Mark],
-) {
+fn search(start: usize, edges: &Edges<'_, '_>, marks: &mut [Mark]) {
     if marks[start] != Mark::New {
         return;
     }
     marks[start] = Mark::OnPath;
     let mut path = vec![(start, 0)];
     while let Some((at, next_edge)) = path.last_mut() {
-        let Some(&(to, link)) = edges[*at].get(*next_edge) else {
+        let Some(&(to, place)) = edges.from[*at].get(*next_edge) else {
             marks[*at] = Mark::Done;
             path.pop();
             continue;
@@ -74,15 +125,19 @@ fn search(
                 path.push((to, 0));
             }
             Mark::OnPath => {
-                let round = path.iter().map(|(agent, _)| *agent).skip_while(|agent| *agent != to);
-                cycle(link, round.map(|agent| agents[agent].name).collect());
+                let round: Vec<_> = path.iter().skip_while(|(node, _)| *node != to).collect();
+                let is_taken = |(node, next): &&(usize, usize)| {
+                    matches!(edges.from[*node].get(next.wrapping_sub(1)), Some((_, Place::Forward(_))))
+                };
+                let are_forwards = round.iter().all(is_taken);
+                cycle(place, are_forwards, round.iter().map(|(node, _)| edges.names[*node]).collect());
             }
             Mark::Done => {}
         }
     }
 }
 
-fn cycle(link: &LinkDraft<'_>, mut round: Vec<&str>) {
+fn cycle(place: Place<'_, '_>, are_forwards: bool, mut round: Vec<&str>) {
     let first = round.first().copied().unwrap_or_default();
     if round.len() > SHOWN_MAX {
         round.truncate(SHOWN_MAX);
@@ -90,10 +145,13 @@ fn cycle(link: &LinkDraft<'_>, mut round: Vec<&str>) {
     }
     round.push(first);
     let round: Vec<_> = round.into_iter().map(plain).collect();
-    link.to().fault(
-        format!("metrics would go in a circle: {}", round.join(" -> ")),
-        "let one of these agents forward to a broker or a Graphite instead",
-    );
+    let (Place::Forward(at) | Place::Other(at)) = place;
+    let mend = if are_forwards {
+        "let one of these agents forward to a broker or a Graphite instead"
+    } else {
+        "let one of these agents forward to, or collect from, somewhere else"
+    };
+    at.fault(format!("metrics would go in a circle: {}", round.join(" -> ")), mend);
 }
 
 #[cfg(test)]
@@ -134,6 +192,43 @@ mod tests {
                  line 6: agents.d.forward[0].to: metrics would go in a circle: a -> c -> d -> a; {MEND}"
             ),
         );
+    }
+
+    /// `a` and `b` on hosts of their own, on lines 5 and 6, with the queues of the mesh and a broker `eu`.
+    fn two(a: &str, b: &str) -> String {
+        let on = |host| format!("host: {host}, open: true, listen: {{ stomp: 0.0.0.0:1 }}");
+        format!(
+            "mesh: m\nqueues: [/queue/b]\nbrokers: {{ eu: {{ urls: [stomp://mq] }} }}\nagents:\n  a: {{ {}, {a} }}\n  \
+             b: {{ {}, {b} }}\n",
+            on("a"),
+            on("b")
+        )
+    }
+
+    const OTHER_MEND: &str = "let one of these agents forward to, or collect from, somewhere else";
+
+    #[test]
+    fn what_is_collected_goes_round_too() {
+        check(
+            &two("forward: { to: b }", "collect: [{ from: a, name: x }], forward: { to: a }"),
+            &format!("line 6: agents.b.forward.to: metrics would go in a circle: a -> b -> a; {MEND}"),
+        );
+        check(
+            &two("collect: b", "collect: a"),
+            &format!("line 5: agents.a.collect: metrics would go in a circle: a -> b -> a; {OTHER_MEND}"),
+        );
+    }
+
+    #[test]
+    fn a_queue_of_a_broker_goes_round_by_itself() {
+        check(
+            &two("forward: { to: eu }", "collect: { from: eu, queue: /queue/b }, forward: { to: a }"),
+            &format!(
+                "line 6: agents.b.forward.to: metrics would go in a circle: a -> eu -> b -> a; {OTHER_MEND}"
+            ),
+        );
+        let bridge = "forward: [{ to: eu, queue: /queue/graphite }, { to: b, queue: /queue/b, name: b }]";
+        assert!(Topology::parse(&two(bridge, "collect: { from: eu, queue: /queue/b }")).is_ok());
     }
 
     #[test]

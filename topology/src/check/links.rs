@@ -9,17 +9,21 @@ use super::section::Section;
 use super::spools::when_full;
 use super::value::Value;
 use super::{graphite, measures};
-use crate::model::{Encoding, Endpoint, GraphiteConfirm, Pattern, SpoolSettings, WhenFull};
+use crate::model::{
+    Encoding, Endpoint, GraphiteConfirm, LinkQueue, Pattern, Queue, SpoolSettings, TlsClient, WhenFull,
+};
 use crate::names::plain;
 use crate::raw::Node;
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "to",
     "name",
     "match",
     "queue",
     "login",
     "passcode_file",
+    "tls",
+    "prefer_first",
     "encoding",
     "max_size",
     "when_full",
@@ -27,7 +31,7 @@ const KEYS: [&str; 11] = [
     "confirm",
 ];
 /// What only a STOMP upstream understands, and only a Graphite.
-const STOMP_ONLY: [&str; 4] = ["queue", "login", "passcode_file", "encoding"];
+const STOMP_ONLY: [&str; 6] = ["queue", "login", "passcode_file", "tls", "prefer_first", "encoding"];
 const GRAPHITE_ONLY: [&str; 2] = ["connections", "confirm"];
 
 /// A link as written.
@@ -37,7 +41,9 @@ pub(crate) struct LinkDraft<'c> {
     pub(crate) patterns: Checked<Vec<Pattern>>,
     pub(crate) queue: Checked<Option<String>>,
     pub(crate) credentials: Checked<Credentials>,
-    pub(crate) encoding: Checked<Encoding>,
+    pub(crate) tls: Checked<Option<TlsClient>>,
+    pub(crate) prefer_first: Checked<Option<bool>>,
+    pub(crate) encoding: Checked<Option<Encoding>>,
     pub(crate) connections: Checked<Option<usize>>,
     pub(crate) confirm: Checked<GraphiteConfirm>,
     pub(crate) section: Section<'c>,
@@ -48,8 +54,8 @@ pub(crate) struct LinkDraft<'c> {
 /// Where a link is to lead.
 #[derive(Clone)]
 pub(crate) enum Target<'c> {
-    /// To the node of that name, if there is one.
-    Node(&'c str),
+    /// To the nodes of these names, if there are, in failover order; never empty, and several are agents.
+    Nodes(Vec<(&'c str, Value<'c>)>),
     /// Straight into a Graphite.
     Graphite(Endpoint),
 }
@@ -67,13 +73,51 @@ impl<'c> LinkDraft<'c> {
             patterns: section.read("match", patterns).map(Option::unwrap_or_default),
             queue: section.read("queue", destination),
             credentials: Credentials::read(&section),
-            encoding: section.read("encoding", encoding).map(|given| given.unwrap_or(Encoding::Plain)),
+            tls: section.read("tls", super::tls::client),
+            prefer_first: section.read("prefer_first", Value::flag),
+            encoding: section.read("encoding", encoding),
             connections: section.read("connections", graphite::connections),
             confirm: graphite::confirm(&section),
             max_size: section.read("max_size", |value| value.parse(measures::size)),
             when_full: section.read("when_full", when_full),
             section,
         })
+    }
+
+    /// Whether it carries `queue` of the mesh: one that names no queue carries all; one that names a queue of
+    /// several, that one; and one that names another destination, the default queue.
+    pub(crate) fn carries(&self, queue: &Queue, is_default: bool, queues: &[Queue]) -> bool {
+        match &self.queue {
+            Ok(Some(named)) if queues.len() > 1 && queues.iter().any(|known| known.name == *named) => {
+                *named == queue.name
+            }
+            Ok(Some(_)) => is_default,
+            Ok(None) => true,
+            // What a faulty key would carry is not known.
+            Err(Reported { .. }) => true,
+        }
+    }
+
+    /// The queues that it carries, and what they are called at its far end.
+    pub(crate) fn queues(&self, queues: &[Queue]) -> Checked<Vec<LinkQueue>> {
+        let named = self.queue.clone()?;
+        let carried =
+            queues.iter().enumerate().filter(|(number, queue)| self.carries(queue, *number == 0, queues));
+        Ok(carried
+            .map(|(_, queue)| LinkQueue {
+                queue: queue.name.clone(),
+                destination: named.clone().unwrap_or_else(|| queue.name.clone()),
+            })
+            .collect())
+    }
+
+    /// The nodes that it leads to, by name.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &'c str> {
+        let nodes = match &self.target {
+            Ok(Target::Nodes(nodes)) => nodes.as_slice(),
+            Ok(Target::Graphite(_)) | Err(Reported { .. }) => &[],
+        };
+        nodes.iter().map(|(name, _)| *name)
     }
 
     /// Where the link leads, for the place of a fault.
@@ -107,7 +151,7 @@ impl<'c> LinkDraft<'c> {
         self.section.at().fault_at(key, message, mend)
     }
 
-    fn takes_what_is_left(&self) -> bool {
+    pub(crate) fn takes_what_is_left(&self) -> bool {
         match &self.patterns {
             Ok(patterns) => patterns.is_empty() || patterns.iter().any(Pattern::matches_all),
             // What a faulty `match` would take is not known.
@@ -117,26 +161,65 @@ impl<'c> LinkDraft<'c> {
 }
 
 fn target<'c>(at: &Value<'c>) -> Checked<Target<'c>> {
+    let Node::List(_) = at.node() else {
+        return one_target(at);
+    };
+    let items = at.items("name agents in failover order, such as [eu-a, eu-b]")?;
+    let nodes = every(items.iter().map(|item| match one_target(item)? {
+        Target::Nodes(mut nodes) => Ok(nodes.remove(0)),
+        Target::Graphite(_) => {
+            Err(item.fault("is a URL in a failover list", "write one link for each Graphite"))
+        }
+    }))?;
+    for (index, (name, at)) in nodes.iter().enumerate() {
+        if nodes[..index].iter().any(|(earlier, _)| earlier == name) {
+            return Err(at.fault(format!("`{}` is named twice", plain(name)), "keep one of the two"));
+        }
+    }
+    Ok(Target::Nodes(nodes))
+}
+
+fn one_target<'c>(at: &Value<'c>) -> Checked<Target<'c>> {
     let text = at.text()?;
     at.parse(|text| match addresses::split_scheme(text)? {
         None => Ok(None),
         Some(("graphite", _)) => addresses::graphite(text).map(Some),
-        Some(("stomp", _)) => Err(Complaint::new(
-            "a STOMP broker is not named by its URL",
-            "declare it under `brokers`, with its `urls`, and write its name here",
-        )),
+        Some(("stomp" | "stomp+tls", _)) => Err(broker_by_url()),
         Some((scheme, _)) => Err(Complaint::new(
             format!("{}:// is not spoken here", plain(scheme)),
             "name a broker, an agent or graphite://HOST:PORT",
         )),
     })
-    .map(|endpoint| endpoint.map_or(Target::Node(text), Target::Graphite))
+    .map(|endpoint| endpoint.map_or_else(|| Target::Nodes(vec![(text, at.clone())]), Target::Graphite))
+}
+
+/// The name of a node to fetch from.
+pub(crate) fn node_name<'c>(at: &Value<'c>) -> Checked<&'c str> {
+    let name = at.text()?;
+    at.parse(|text| match addresses::split_scheme(text)? {
+        None => Ok(name),
+        Some(("stomp" | "stomp+tls", _)) => Err(broker_by_url()),
+        Some((scheme, _)) => Err(Complaint::new(
+            format!("nothing is fetched over {}://", plain(scheme)),
+            "name a broker or an agent",
+        )),
+    })
+}
+
+fn broker_by_url() -> Complaint {
+    Complaint::new(
+        "a STOMP broker is not named by its URL",
+        "declare it under `brokers`, with its `urls`, and write its name here",
+    )
 }
 
 fn name(section: &Section<'_>, target: &Checked<Target<'_>>) -> Checked<String> {
     match (section.get("name"), target) {
         (Some(at), _) => at.name(),
-        (None, Ok(Target::Node(name))) => Ok((*name).to_owned()),
+        (None, Ok(Target::Nodes(nodes))) => {
+            // A list of targets is never empty.
+            Ok(nodes.first().map_or_else(String::new, |(name, _)| (*name).to_owned()))
+        }
         (None, Ok(Target::Graphite(_))) => Err(section.at().fault_at(
             "name",
             "is missing",
@@ -148,7 +231,7 @@ fn name(section: &Section<'_>, target: &Checked<Target<'_>>) -> Checked<String> 
 
 fn check_options(section: &Section<'_>, target: &Target<'_>) {
     let (misfits, far_end): (&[_], _) = match target {
-        Target::Node(_) => (&GRAPHITE_ONLY, "a STOMP upstream"),
+        Target::Nodes(_) => (&GRAPHITE_ONLY, "a STOMP upstream"),
         Target::Graphite(_) => (&STOMP_ONLY, "a Graphite"),
     };
     for at in misfits.iter().filter_map(|key| section.get(key)) {
@@ -201,20 +284,11 @@ pub(crate) fn check_names(links: &[LinkDraft<'_>]) {
     }
 }
 
-/// Every metric has somewhere to go.
-pub(crate) fn check_patterns(forward: &Value<'_>, links: &[LinkDraft<'_>]) {
-    if !links.is_empty() && !links.iter().any(LinkDraft::takes_what_is_left) {
-        forward.fault(
-            "each link has a `match`, and metrics that match none would have nowhere to go",
-            "add a link without `match`, or one with `match: \"**\"`",
-        );
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use crate::Topology;
     use crate::model::{GraphiteConfirm, Upstream, WhenFull};
-    use crate::tests::{agent, check_agent};
+    use crate::tests::{agent, check, check_agent};
 
     #[test]
     fn a_forward_is_a_link_or_a_list_of_links() {
@@ -223,7 +297,7 @@ mod tests {
         check_agent(
             "forward: [eu]",
             "line 4: agents.a.forward[0]: is the text `eu`, and a map is wanted; write a map with keys like `to`, `name`, \
-             `match`, `queue`, `login`, `passcode_file`, `encoding`, `max_size`, `when_full`, `connections`, `confirm`",
+             `match`, `queue`, `login`, `passcode_file`, `tls`, `prefer_first`, `encoding`, `max_size`, `when_full`, `connections`, `confirm`",
         );
         let mend = "name a broker, an agent or graphite://HOST:PORT";
         check_agent("forward: {}", &format!("line 4: agents.a.forward.to: is missing; {mend}"));
@@ -275,8 +349,10 @@ mod tests {
             &[fault("connections", "a STOMP upstream"), fault("confirm", "a STOMP upstream")].join("\n"),
         );
         check_agent(
-            "forward: { name: g, to: graphite://g, queue: /q, login: x, encoding: plain }",
-            &["queue", "login", "encoding"].map(|key| fault(key, "a Graphite")).join("\n"),
+            "forward: { name: g, to: graphite://g, queue: /q, login: x, tls: {}, prefer_first: true, encoding: plain }",
+            &["queue", "login", "tls", "prefer_first", "encoding"]
+                .map(|key| fault(key, "a Graphite"))
+                .join("\n"),
         );
     }
 
@@ -299,6 +375,63 @@ mod tests {
         );
         agent("forward: [{ to: eu, match: cpu.* }, { to: eu, name: b, match: '**' }]");
         agent("forward: [{ to: eu, match: cpu.* }, { to: eu, name: b }]");
+    }
+
+    /// `a` on line 5 with two queues, a broker `eu` and an agent `b`.
+    fn with_queues(a: &str) -> String {
+        format!(
+            "mesh: m\nqueues: [/queue/b]\nbrokers: {{ eu: {{ urls: [stomp://mq] }} }}\nagents:\n  \
+             a: {{ host: a, {a} }}\n  b: {{ host: b, open: true, listen: {{ stomp: 0.0.0.0:1 }} }}\n"
+        )
+    }
+
+    fn check_queues(link: &str, expected: &[(&str, &str)]) {
+        let mesh = Topology::parse(&with_queues(&format!("serve: true, forward: {link}"))).unwrap();
+        let queues = &mesh.agents[0].forward[0].queues;
+        let queues: Vec<_> = queues.iter().map(|it| (&*it.queue, &*it.destination)).collect();
+        assert_eq!(queues, expected, "{link}");
+    }
+
+    #[test]
+    fn a_link_carries_every_queue_or_the_one_it_names() {
+        let (default, b) = ("/queue/graphite", "/queue/b");
+        check_queues("{ to: eu }", &[(default, default), (b, b)]);
+        check_queues("{ to: b }", &[(default, default), (b, b)]);
+        check_queues("{ to: graphite://g, name: g }", &[(default, default), (b, b)]);
+        check_queues("{ to: eu, queue: /queue/b }", &[(b, b)]);
+        check_queues("{ to: eu, queue: /queue/graphite }", &[(default, default)]);
+        check_queues("{ to: eu, queue: /queue/other }", &[(default, "/queue/other")]);
+        let link = agent("forward: { to: eu, queue: /queue/other }").forward.remove(0);
+        assert_eq!((&*link.queues[0].queue, &*link.queues[0].destination), (default, "/queue/other"));
+    }
+
+    #[test]
+    fn every_queue_has_somewhere_to_go() {
+        check(
+            &with_queues("forward: { to: eu, queue: /queue/b }"),
+            "line 5: agents.a.forward: no link carries the queue `/queue/graphite`; add a link without `queue`, or one with \
+             this queue, or `serve: true`",
+        );
+        check(
+            &with_queues("forward: [{ to: eu, queue: /queue/other }, { to: eu, name: c, queue: /queue/x }]"),
+            "line 5: agents.a.forward: no link carries the queue `/queue/b`; add a link without `queue`, or one with this \
+             queue, or `serve: true`",
+        );
+        let rest = "has a `match`, and metrics that match none would have nowhere to go; add a link without `match`, or one \
+                    with `match: \"**\"`";
+        for (missing, left) in [("/queue/graphite", "/queue/b"), ("/queue/b", "/queue/graphite")] {
+            let links = format!("[{{ to: eu, match: cpu.* }}, {{ to: eu, name: c, queue: {left} }}]");
+            check(
+                &with_queues(&format!("forward: {links}")),
+                &format!("line 5: agents.a.forward: each link that carries `{missing}` {rest}"),
+            );
+            assert!(Topology::parse(&with_queues(&format!("serve: true, forward: {links}"))).is_ok());
+        }
+        check(
+            &with_queues("forward: { to: b, queue: /queue/x }, serve: true"),
+            "line 5: agents.a.forward.queue: agent `b` takes `/queue/graphite`, `/queue/b` and no other destination; name \
+             one of these",
+        );
     }
 
     #[test]

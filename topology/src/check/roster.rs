@@ -140,12 +140,9 @@ fn wrong_kind(at: &Value<'_>, name: &str, kind: Kind) -> Reported {
     match kind {
         Kind::Consumer => at.fault(
             format!("`{name}` is a consumer, and consumers fetch for themselves"),
-            "name the broker that it drains",
+            "name the node that it drains",
         ),
-        Kind::Agent => at.fault(
-            format!("`{name}` is an agent, and agents serve no subscribers in this version"),
-            "name the broker that the agent forwards to",
-        ),
+        Kind::Agent => at.fault(format!("`{name}` is an agent"), "name a broker"),
         Kind::Broker => at.fault(format!("`{name}` is a broker"), "name an agent"),
     }
 }
@@ -171,7 +168,7 @@ mod tests {
         );
         check(
             "mesh: m\nconsumers: { c: { from: eu, graphite: [g] } }",
-            "line 2: consumers.c.from: no broker is called `eu`; declare it under `brokers`",
+            "line 2: consumers.c.from: no broker or agent is called `eu`; declare it under `brokers` or `agents`",
         );
     }
 
@@ -214,16 +211,7 @@ brokers: { eu: { urls: [stomp://mq] } }
 agents: { a: { forward: { to: c } } }
 consumers: { c: { from: eu, graphite: [g] } }",
             "line 3: agents.a.forward.to: `c` is a consumer, and consumers fetch for themselves; \
-             name the broker that it drains",
-        );
-    }
-
-    #[test]
-    fn agents_serve_no_subscribers() {
-        check(
-            "mesh: m\nagents: { a: {} }\nconsumers: { c: { from: a, graphite: [g] } }",
-            "line 3: consumers.c.from: `a` is an agent, and agents serve no subscribers in this version; \
-             name the broker that the agent forwards to",
+             name the node that it drains",
         );
     }
 }

@@ -7,9 +7,8 @@ use super::book::{Checked, Reported};
 use super::value::Value;
 use crate::names::{closest, plain};
 
-/// Keys of the design that this version does not carry out. None of them is ignored: a topology that
-/// says `tls` must not run without it.
-const LATER: [&str; 5] = ["collect", "pickle", "serve", "tls", "users"];
+/// Keys of the design that this version does not carry out. None of them is ignored.
+const LATER: [&str; 1] = ["pickle"];
 /// What people write who are about to put a secret into the topology.
 const SECRETS: [&str; 4] = ["passcode", "passwd", "password", "secret"];
 
@@ -73,7 +72,12 @@ fn unknown(key: &str, value: &Value<'_>, known: &[&str]) -> Reported {
         return value.fault("not in this version", "remove the key");
     }
     if SECRETS.contains(&key) {
-        let mend = "put it into a file that only packetboat may read, and name the file in `passcode_file`";
+        let mend = if known.contains(&"passcode_hash") {
+            "write its hash as `passcode_hash`, or into a file that `passcode_hash_file` names; `packetboat passcode` makes \
+             one"
+        } else {
+            "put it into a file that only packetboat may read, and name the file in `passcode_file`"
+        };
         return value.fault("secrets do not belong into the topology", mend);
     }
     let mend = match closest(key, known.iter().copied()) {
@@ -119,7 +123,7 @@ mod tests {
     fn an_unknown_key_that_is_like_none_has_a_list() {
         check(
             "mesh: m\nxyz: 1\nagents: { a: {} }",
-            "line 2: xyz: there is no key `xyz` here; the keys here are `mesh`, `queue`, `brokers`, `agents`, \
+            "line 2: xyz: there is no key `xyz` here; the keys here are `mesh`, `queue`, `queues`, `brokers`, `agents`, \
              `consumers`",
         );
     }
@@ -137,15 +141,7 @@ mod tests {
         let later = |settings, path| {
             check_agent(settings, &format!("line 4: agents.a.{path}: not in this version; remove the key"))
         };
-        later("collect: [eu]", "collect");
-        later("users: { x: {} }", "users");
-        later("serve: true", "serve");
-        later("forward: { to: eu, tls: {} }", "forward.tls");
         later("listen: { stomp: 127.0.0.1:1, pickle: 127.0.0.1:2 }", "listen.pickle");
-        check(
-            "mesh: m\nbrokers: { eu: { urls: [stomp://mq], tls: { ca: /x } } }\nagents: { a: {} }",
-            "line 2: brokers.eu.tls: not in this version; remove the key",
-        );
     }
 
     #[test]

@@ -145,6 +145,14 @@ impl<'c> Value<'c> {
         }
     }
 
+    /// The items of a list, as [`Value::items`], or else the one value that stands for such a list.
+    pub(crate) fn one_or_more(&self, mend: &str) -> Checked<Vec<Value<'c>>> {
+        match self.node {
+            Node::List(_) => self.items(mend),
+            _ => Ok(vec![self.clone()]),
+        }
+    }
+
     /// The entries of a map in the order of the file, keys given twice among them; a map without any may
     /// be left empty (`brokers:`).
     pub(crate) fn entries(&self, mend: &str) -> Checked<Vec<(&'c str, Value<'c>)>> {

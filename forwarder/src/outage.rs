@@ -1,7 +1,7 @@
 //! Sums up repeated failures, so that a link that is down for a week does not fill a disk with lines.
 //! Pure: it is told the time and says what is worth a line.
 //!
-//! The first failure is, and each kind of failure that is new to the outage (up to [`KINDS_MAX`]);
+//! The first failure is, and each kind of failure that is new to the outage (up to `KINDS_MAX`);
 //! then one a minute. The end is, too. An end that does not last for a minute was none: a link
 //! that flaps stays in the same outage and gets its lines once a minute.
 
@@ -17,7 +17,7 @@ const KINDS_MAX: usize = 8;
 
 /// One outage after the other of the same thing.
 #[derive(Debug, Default)]
-pub(crate) struct Outage {
+pub struct Outage {
     began: Option<Instant>,
     mended: Option<Instant>,
     attempts: u64,
@@ -28,14 +28,16 @@ pub(crate) struct Outage {
 
 /// What a line says: how long the outage lasts, and how many attempts failed in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Summary {
-    pub(crate) lasted: Duration,
-    pub(crate) attempts: u64,
+pub struct Summary {
+    /// Since its first failure.
+    pub lasted: Duration,
+    /// Failures in it.
+    pub attempts: u64,
 }
 
 impl Outage {
     /// It failed. `Some`: say so.
-    pub(crate) fn failed(&mut self, now: Instant, kind: &str) -> Option<Summary> {
+    pub fn failed(&mut self, now: Instant, kind: &str) -> Option<Summary> {
         if self.mended.is_some_and(|mended| now >= mended + QUIET) {
             *self = Self::default();
         }
@@ -54,7 +56,7 @@ impl Outage {
     }
 
     /// It works. `Some`: it did not before, so say so.
-    pub(crate) fn mended(&mut self, now: Instant) -> Option<Summary> {
+    pub fn mended(&mut self, now: Instant) -> Option<Summary> {
         let began = self.began?;
         if self.mended.is_some() {
             return None;

@@ -22,8 +22,7 @@ use crate::source::{Source, SourceEnd};
 use crate::trouble::{Admission, Trouble};
 use crate::watch::{Carried, LinkWatch};
 
-/// Told to stop, a pump waits this long for the receipts of what is in flight. Long enough for a
-/// Graphite connection to be turned over (5 s) and to answer.
+/// Told to stop, a pump waits this long for the receipts of what is in flight.
 const GRACE: Duration = Duration::from_secs(10);
 /// A suspect that is held back is tried without further neighbours once none came for this long.
 const NEIGHBOUR_WAIT: Duration = Duration::from_secs(5);
@@ -120,8 +119,11 @@ impl<S: Source, K: Sink> Session<'_, S, K> {
 
     async fn turn(&mut self) -> Result<Turn, End> {
         let closing = self.closing.is_cancelled();
-        if closing && self.flight.0.is_empty() {
-            return Err(End::Stopped);
+        if closing {
+            if self.flight.0.is_empty() {
+                return Err(End::Stopped);
+            }
+            self.sink.hurry();
         }
         let in_window = self.flight.0.len() < self.trouble.window();
         let room = !closing && in_window && self.sink.has_room();

@@ -34,6 +34,15 @@ pub trait Connect: Send {
     /// Tries once, over the whole list of addresses. To be bounded in time: what waits for ever
     /// here is shown as down, but not why. May be dropped half-way.
     fn connect(&mut self) -> impl Future<Output = Result<Self::Session, Self::Error>> + Send;
+
+    /// What it has opened last was sent something, and took nothing of it: elsewhere it may be taken.
+    fn disappointed(&mut self) {}
+
+    /// Ready once [`Connect::connect`] would open something better than what it has opened last: then
+    /// that is left in order. Never, unless said otherwise. May be dropped half-way.
+    fn better(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 }
 
 /// A connector and its patience.
@@ -84,18 +93,30 @@ pub async fn keep_pumping<S: Source, C: Connect<Session: Sink>>(
     let mut upstream = Redial::new(connect, retry);
     while let Some(mut sink) = stop.run_until_cancelled(upstream.session(watch)).await {
         watch.stands(trouble.is_refused());
-        let end = pump(source, &mut sink, &mut trouble, watch, stop).await;
+        let leave = stop.child_token();
+        let end = {
+            let pumping = pump(source, &mut sink, &mut trouble, watch, &leave);
+            leaving_for_better(pumping, &mut upstream.connect, &leave).await
+        };
         if trouble.confirmed_in_session() > 0 {
             upstream.retry.confirmed();
         }
         match end {
-            End::Stopped | End::Source(SourceEnd::Closed) => break,
+            // It is left for a better one.
+            End::Stopped if !stop.is_cancelled() => sink.close().await,
+            End::Stopped | End::Source(SourceEnd::Closed) => {
+                sink.close().await;
+                break;
+            }
             End::Source(lost) => {
                 watch.failed(&lost, false);
                 return Err(lost);
             }
             End::Sink(_) => {
                 upstream.failed = true;
+                if trouble.took_nothing() {
+                    upstream.connect.disappointed();
+                }
                 watch.failed(&end, trouble.is_refused());
             }
         }
@@ -104,8 +125,8 @@ pub async fn keep_pumping<S: Source, C: Connect<Session: Sink>>(
     Ok(())
 }
 
-/// Pumps what `subscribe` opens into what `open_sink` opens, and opens both again whenever one of
-/// them ends, until `stop` is cancelled.
+/// Pumps what `subscribe` opens into what `open_sink` opens, a Graphite or a store, and opens both again
+/// whenever one of them ends, until `stop` is cancelled.
 ///
 /// A subscription comes with its courier: the future that keeps its session while leases are out, so
 /// that a slow sink does not cost it, and ends it when a message was out for too long. It ends soon
@@ -139,7 +160,9 @@ pub async fn drain<O, C, S, F>(
         let end = match subscribed {
             Ok((source, courier)) => {
                 watch.stands(false);
-                let (end, moved) = consume(source, courier, &mut sink, watch, stop).await;
+                let leave = stop.child_token();
+                let consuming = consume(source, courier, &mut sink, watch, &leave);
+                let (end, moved) = leaving_for_better(consuming, &mut sources.connect, &leave).await;
                 if moved {
                     sinks.retry.confirmed();
                     sources.retry.confirmed();
@@ -149,6 +172,7 @@ pub async fn drain<O, C, S, F>(
             Err(end) => end,
         };
         match end {
+            End::Stopped if !stop.is_cancelled() => continue,
             End::Stopped => break,
             End::Source(_) => sources.failed = true,
             End::Sink(_) => sinks.failed = true,
@@ -156,6 +180,20 @@ pub async fn drain<O, C, S, F>(
         watch.failed(&end, false);
     }
     watch.stopped();
+}
+
+/// Carries `session` on, and has it end in order by `leave` once there is something better.
+async fn leaving_for_better<T, C: Connect>(
+    session: impl Future<Output = T>,
+    connect: &mut C,
+    leave: &CancellationToken,
+) -> T {
+    let mut session = pin!(session);
+    tokio::select! {
+        ended = &mut session => return ended,
+        () = connect.better() => leave.cancel(),
+    }
+    session.await
 }
 
 /// One subscription's life. Tells how it ended, and whether anything was confirmed.

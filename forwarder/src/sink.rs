@@ -10,6 +10,7 @@ use std::future::Future;
 use crate::lease::{Lease, Receipt};
 
 pub mod stomp;
+pub mod store;
 
 /// What a sink says: about a lease that was sent into it, or about itself.
 #[derive(Debug)]
@@ -36,6 +37,9 @@ pub enum SinkEnd {
     /// The connection was closed or broke.
     #[error("connection lost: {0}")]
     Closed(String),
+    /// The upstream has named the one batch that it refuses, and closed. Nothing else is to blame.
+    #[error("the upstream refused a batch: {0}")]
+    Refused(String),
 }
 
 /// Takes batches and tells what became of them.
@@ -52,6 +56,16 @@ pub trait Sink: Send {
     /// [`Event`] only, so that whoever waits for events hears of it.
     fn has_room(&self) -> bool;
 
-    /// Leases in flight.
-    fn in_flight(&self) -> usize;
+    /// Nothing more will be sent: receipts that a sink lets wait for more batches are to come now. May be
+    /// called again.
+    fn hurry(&mut self) {}
+
+    /// Ends what is not needed any more in an orderly way, within a bound of its own. What is still in
+    /// flight is given back.
+    fn close(self) -> impl Future<Output = ()> + Send
+    where
+        Self: Sized,
+    {
+        async { drop(self) }
+    }
 }

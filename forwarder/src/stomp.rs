@@ -8,10 +8,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 use topology::model::{Endpoint, StompUpstream};
 
 use crate::dial::{self, Unreachable};
+use crate::tls::{FileError, TlsError, TlsFiles};
+use crate::transport::Transport;
 
 mod codec;
 mod connection;
@@ -62,7 +64,7 @@ pub struct StompSettings {
     pub heart_beat: Duration,
     /// For each name lookup, and for each connect to one address.
     pub connect_timeout: Duration,
-    /// From the TCP connection to CONNECTED.
+    /// From the TCP connection to CONNECTED; that of TLS is a part of it.
     pub handshake_timeout: Duration,
     /// A write that moves no byte for this long ends the connection.
     pub stall_limit: Duration,
@@ -91,6 +93,9 @@ pub enum ConnectError {
     /// Nothing was dialled: the passcode must be mended first.
     #[error(transparent)]
     Login(#[from] LoginError),
+    /// Nothing was dialled: a file of TLS must be mended first.
+    #[error(transparent)]
+    Files(#[from] FileError),
     /// Every endpoint failed; each one says why.
     #[error("{}", Listed(failures))]
     Upstream {
@@ -105,7 +110,10 @@ pub enum EndpointError {
     /// No TCP connection.
     #[error(transparent)]
     Dial(#[from] Unreachable),
-    /// A TCP connection, and no STOMP session.
+    /// A TCP connection, and no TLS session.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A connection, and no STOMP session.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
 }
@@ -118,6 +126,7 @@ impl fmt::Display for Listed<'_> {
             f.write_str(if place == 0 { "" } else { "; " })?;
             match error {
                 EndpointError::Dial(unreachable) => write!(f, "{unreachable}")?,
+                EndpointError::Tls(error) => write!(f, "{endpoint}: {error}")?,
                 EndpointError::Handshake(error) => write!(f, "{endpoint}: {error}")?,
             }
         }
@@ -125,15 +134,22 @@ impl fmt::Display for Listed<'_> {
     }
 }
 
-/// Connects to the first endpoint of `upstream` that lets us in, in failover order.
+/// Connects to the first endpoint of `upstream` that lets us in, in failover order. Over TLS if the
+/// upstream has it; its files are read now. `node` is who we are, if we are a node of the mesh.
 pub async fn connect(
     upstream: &StompUpstream,
+    node: Option<&str>,
     settings: &StompSettings,
-) -> Result<Connection<TcpStream>, ConnectError> {
-    let login = Login::read(upstream).await?;
+) -> Result<Connection<Transport>, ConnectError> {
+    let login = Login::read(upstream, node).await?;
+    let tls = match &upstream.tls {
+        Some(client) => Some(TlsFiles::read(client).await?),
+        None => None,
+    };
+    let way = Way { login, tls, settings };
     let mut failures = Vec::new();
     for endpoint in &upstream.endpoints {
-        match enter(endpoint, &login, settings).await {
+        match way.enter(endpoint).await {
             Ok(connection) => return Ok(connection),
             Err(error) => failures.push((endpoint.clone(), error)),
         }
@@ -141,31 +157,45 @@ pub async fn connect(
     Err(ConnectError::Upstream { failures })
 }
 
-/// RabbitMQ and ActiveMQ unescape the values of CONNECT, against the specification, and others do not:
-/// so a login with a backslash is tried in both spellings.
-async fn enter(
-    endpoint: &Endpoint,
-    login: &Login,
-    settings: &StompSettings,
-) -> Result<Connection<TcpStream>, EndpointError> {
-    let refused = match enter_spelled(endpoint, login, Spelling::Doubled, settings).await {
-        Err(EndpointError::Handshake(refused @ HandshakeError::Refused(_))) => refused,
-        other => return other,
-    };
-    if login.differs_by_spelling() {
-        return enter_spelled(endpoint, login, Spelling::AsIs, settings).await;
-    }
-    Err(refused.into())
+/// How every endpoint of an upstream is entered.
+struct Way<'a> {
+    login: Login,
+    tls: Option<TlsFiles>,
+    settings: &'a StompSettings,
 }
 
-async fn enter_spelled(
-    endpoint: &Endpoint,
-    login: &Login,
-    spelling: Spelling,
-    settings: &StompSettings,
-) -> Result<Connection<TcpStream>, EndpointError> {
-    let stream = dial::dial_endpoint(endpoint, settings.connect_timeout).await?;
-    Ok(Connection::open(stream, &endpoint.to_string(), login, spelling, settings).await?)
+impl Way<'_> {
+    /// RabbitMQ and ActiveMQ unescape the values of CONNECT, against the specification, and others do
+    /// not: so a login with a backslash is tried in both spellings.
+    async fn enter(&self, endpoint: &Endpoint) -> Result<Connection<Transport>, EndpointError> {
+        let refused = match self.enter_spelled(endpoint, Spelling::Doubled).await {
+            Err(EndpointError::Handshake(refused @ HandshakeError::Refused(_))) => refused,
+            other => return other,
+        };
+        if self.login.differs_by_spelling() {
+            return self.enter_spelled(endpoint, Spelling::AsIs).await;
+        }
+        Err(refused.into())
+    }
+
+    async fn enter_spelled(
+        &self,
+        endpoint: &Endpoint,
+        spelling: Spelling,
+    ) -> Result<Connection<Transport>, EndpointError> {
+        let Self { login, settings, .. } = self;
+        let stream = dial::dial_endpoint(endpoint, settings.connect_timeout).await?;
+        let deadline = Instant::now() + settings.handshake_timeout;
+        let transport = match &self.tls {
+            None => Transport::Tcp(stream),
+            Some(files) => match timeout_at(deadline, files.begin(stream, &endpoint.host)).await {
+                Ok(begun) => Transport::Tls(Box::new(begun?)),
+                Err(_) => return Err(TlsError::Silent(settings.handshake_timeout).into()),
+            },
+        };
+        let peer = endpoint.to_string();
+        Ok(Connection::open_by(deadline, transport, &peer, login, spelling, settings).await?)
+    }
 }
 
 #[cfg(test)]

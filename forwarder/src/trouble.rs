@@ -39,6 +39,7 @@ pub struct Trouble {
     suspects: Vec<Suspect>,
     confirmed: u64,
     fruitless: u32,
+    in_vain: bool,
 }
 
 /// A batch that was refused alone.
@@ -70,7 +71,15 @@ impl Default for Trouble {
 impl Trouble {
     /// For a STOMP upstream. No trouble yet: the window is the sink's own.
     pub fn new() -> Self {
-        Self { wary: true, width: usize::MAX, alone: 0, suspects: Vec::new(), confirmed: 0, fruitless: 0 }
+        Self {
+            wary: true,
+            width: usize::MAX,
+            alone: 0,
+            suspects: Vec::new(),
+            confirmed: 0,
+            fruitless: 0,
+            in_vain: false,
+        }
     }
 
     /// For a sink that finds culprits by itself, such as the Graphite pool: its end accuses nobody,
@@ -134,8 +143,10 @@ impl Trouble {
 
     /// The sink has ended with these batches unconfirmed.
     pub fn session_ended(&mut self, end: &SinkEnd, in_flight: &[LeaseKey]) {
+        self.in_vain = self.confirmed == 0 && !in_flight.is_empty();
         match end {
             _ if !self.wary => {}
+            SinkEnd::Refused(_) => {}
             SinkEnd::Silent(_) => self.width = 1,
             SinkEnd::Closed(_) if in_flight.is_empty() => {}
             SinkEnd::Error(reason) | SinkEnd::Closed(reason) => self.refused(reason, in_flight),
@@ -145,6 +156,11 @@ impl Trouble {
     /// Batches confirmed in this session, or in the last one if it has ended.
     pub fn confirmed_in_session(&self) -> u64 {
         self.confirmed
+    }
+
+    /// Whether the last session has ended with batches sent and none confirmed.
+    pub fn took_nothing(&self) -> bool {
+        self.in_vain
     }
 
     /// Whether the upstream refuses whatever it gets.

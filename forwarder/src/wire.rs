@@ -19,7 +19,7 @@ use crate::batch::{BATCH_RAW_BYTES_MAX, Batch, DecodeError, Encoding, Label};
 mod decode;
 mod parts;
 
-pub use decode::decode;
+pub use decode::{Decoded, decode};
 
 /// The version of all that stands here.
 pub const WIRE_VERSION: &str = "1";
@@ -35,7 +35,8 @@ const HOPS: &str = "packetboat-hops";
 const CRC: &str = "packetboat-crc";
 const PARTS: &str = "packetboat-parts";
 const CONTENT_ENCODING: &str = "content-encoding";
-const ZSTD: &str = "zstd";
+/// How a body of zstd frames is called.
+pub const ZSTD: &str = "zstd";
 
 /// A batch in the form in which it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -32,6 +32,8 @@ pub(crate) struct Books {
     pub(crate) set_aside: Vec<LeaseKey>,
     /// Leases that were dropped.
     pub(crate) given_back: usize,
+    /// Sessions that were ended in order.
+    pub(crate) farewells: usize,
 }
 
 impl Books {
@@ -260,12 +262,12 @@ impl Sink for Session {
         }
     }
 
-    fn has_room(&self) -> bool {
-        self.away.is_none() && self.in_flight.len() < self.upstream.window
+    async fn close(self) {
+        self.upstream.model.books().farewells += 1;
     }
 
-    fn in_flight(&self) -> usize {
-        self.in_flight.len()
+    fn has_room(&self) -> bool {
+        self.away.is_none() && self.in_flight.len() < self.upstream.window
     }
 }
 

@@ -296,6 +296,49 @@ async fn a_closed_source_ends_the_pump_once_all_is_confirmed() {
     assert_eq!(model.books().confirmed.len(), 20);
 }
 
+/// Says nothing until it is hurried.
+struct Leisurely(VecDeque<Lease>, bool);
+
+impl Sink for Leisurely {
+    async fn send(&mut self, lease: Lease) -> Result<(), SinkEnd> {
+        self.0.push_back(lease);
+        Ok(())
+    }
+
+    async fn event(&mut self) -> Result<Event, SinkEnd> {
+        match self.0.pop_front() {
+            Some(lease) if self.1 => Ok(Event::Refused(lease, "seen".into())),
+            lease => {
+                lease.into_iter().for_each(|lease| self.0.push_front(lease));
+                std::future::pending().await
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.0.len() < 5
+    }
+
+    fn hurry(&mut self) {
+        self.1 = true;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn told_to_stop_it_hurries_its_sink() {
+    let (model, stop) = (Model::with(20), CancellationToken::new());
+    let (mut source, mut sink) = (model.clone(), Leisurely(VecDeque::new(), false));
+    let (begin, watch, mut trouble) = (Instant::now(), watch(), Trouble::new());
+    let pumping = pump(&mut source, &mut sink, &mut trouble, &watch, &stop);
+    let stopping = async {
+        sleep(Duration::from_secs(3600)).await;
+        stop.cancel();
+    };
+    let (end, ()) = tokio::join!(pumping, stopping);
+    assert!(matches!(end, End::Stopped), "{end:?}");
+    assert_eq!((begin.elapsed(), model.books().set_aside.len()), (Duration::from_secs(3600), 5));
+}
+
 /// A sink that never finishes what it sends.
 struct Blocked;
 
@@ -311,10 +354,6 @@ impl Sink for Blocked {
 
     fn has_room(&self) -> bool {
         true
-    }
-
-    fn in_flight(&self) -> usize {
-        0
     }
 }
 

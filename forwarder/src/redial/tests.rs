@@ -60,6 +60,26 @@ async fn told_to_stop_it_ends_while_it_dials() {
     assert_eq!(model.books().waiting.len(), 20);
 }
 
+/// Told so while it waits for more, or once its source is closed.
+#[tokio::test(start_paused = true)]
+async fn a_link_that_stops_says_goodbye() {
+    let model = Model::with(20);
+    run_link(&model, Unreachable(1), &CancellationToken::new()).await;
+    let ends = |model: &Model| {
+        let books = model.books();
+        (books.confirmed.len(), books.farewells)
+    };
+    assert_eq!(ends(&model), (20, 1));
+
+    let (model, stop) = (Model::with(20), CancellationToken::new());
+    let stopping = async {
+        sleep(Duration::from_secs(1)).await;
+        stop.cancel();
+    };
+    tokio::join!(run_link(&model, Slow(1, false), &stop), stopping);
+    assert_eq!(ends(&model), (5, 1));
+}
+
 #[test]
 fn links_and_consumers_can_be_tasks() {
     fn is_task<T: Send>(_: T) {}

@@ -4,7 +4,7 @@
 //! and a successor carries on; the FIN that answers means that Graphite has read every byte, and
 //! confirms what the connection carried once it is clear that Graphite was not about to end (see
 //! `verdict`). A connection that ends in any other way loses its leases,
-//! and they are sent again. A slow Graphite is waited for: only silence for [`PoolLimits`] is an end.
+//! and they are sent again. Told that nothing more comes, the pool turns all of them over at once. A slow Graphite is waited for: only silence for [`PoolLimits`] is an end.
 //!
 //! With `confirm: kernel` there is no half-close: a lease is confirmed once the receiver's kernel has
 //! acknowledged its bytes.
@@ -68,12 +68,15 @@ pub struct Pool {
     heard_at: Instant,
     presence: Presence,
     ended: Option<SinkEnd>,
+    /// Nothing more comes, so no connection waits for more.
+    hurried: bool,
     alarm: Pin<Box<Sleep>>,
 }
 
 impl Pool {
     /// Dials until the first connection stands, however long that takes; `health` tells meanwhile what
-    /// goes wrong. `new_delays` makes the schedule of the dials that follow a failure; a lane takes a
+    /// goes wrong. If the pool before ended for want of a connection, one must have lasted: else a proxy
+    /// whose Graphite is gone, which accepts and drops, would be taken for one again and again. `new_delays` makes the schedule of the dials that follow a failure; a lane takes a
     /// new one after each receipt.
     pub async fn open(
         upstream: &GraphiteUpstream,
@@ -98,6 +101,7 @@ impl Pool {
             heard_at: now,
             presence: Presence::absent(now, limits.down_after / 10),
             ended: None,
+            hurried: false,
             alarm: Box::pin(sleep_until(now)),
         };
         poll_fn(|cx| pool.poll_standing(cx)).await;
@@ -108,7 +112,8 @@ impl Pool {
         loop {
             let now = Instant::now();
             self.drive(cx, now);
-            if self.presence.is_connected() {
+            let lasts = || self.presence.lasts_at().is_some_and(|at| now >= at);
+            if self.presence.is_connected() && (!self.health.is_doubted() || lasts()) {
                 return Poll::Ready(());
             }
             ready!(self.poll_alarm(cx, now));
@@ -157,6 +162,9 @@ impl Pool {
 
     /// Drops all leases, which gives them back.
     fn finish(&mut self, end: SinkEnd) {
+        if matches!(end, SinkEnd::Closed(_)) {
+            self.health.set_doubted(true);
+        }
         self.ended = Some(end);
         self.lanes.clear();
         self.closing.clear();
@@ -192,9 +200,10 @@ impl Pool {
         let looks = self.lanes.iter().filter_map(Lane::connection).filter_map(Connection::next_look);
         let looks = looks.filter(|_| self.confirm == GraphiteConfirm::Kernel);
         let down = self.presence.absent_since().map(|since| since + self.limits.down_after);
+        let lasts = self.presence.lasts_at();
         let lanes = self.lanes.iter().flat_map(|lane| lane.wake_times(&self.limits));
         let ripe = self.answered.iter().map(|answered| answered.at + self.limits.witness_after);
-        lanes.chain(silences).chain(looks).chain(down).chain(ripe)
+        lanes.chain(silences).chain(looks).chain(down).chain(lasts).chain(ripe)
     }
 }
 
@@ -222,13 +231,13 @@ impl Sink for Pool {
         poll_fn(|cx| self.poll_event(cx)).await
     }
 
+    fn hurry(&mut self) {
+        self.hurried = true;
+    }
+
     fn has_room(&self) -> bool {
         let stands = self.presence.is_connected() && self.ended.is_none();
         stands && self.in_flight.leaves_room_in(self.limits.window)
-    }
-
-    fn in_flight(&self) -> usize {
-        self.in_flight.leases
     }
 }
 

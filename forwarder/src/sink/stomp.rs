@@ -13,9 +13,11 @@ use topology::model;
 
 use crate::lease::{Lease, Receipt};
 use crate::sink::{Event, Sink, SinkEnd};
-use crate::stomp::{Connection, Incoming, StompEnd};
+use crate::stomp::{Connected, Connection, Incoming, StompEnd};
 use crate::wire::{self, Encoded};
 
+/// How long a farewell may take.
+const FAREWELL_MAX: Duration = Duration::from_secs(2);
 /// `send` returns once no more than this waits to be written.
 const OUTBOX_LOW_BYTES: usize = 64 * 1024;
 
@@ -30,9 +32,11 @@ pub struct StompSinkSettings {
     pub node: Arc<str>,
     /// How bodies travel.
     pub encoding: model::Encoding,
+    /// Whether the upstream is an agent of ours, which says itself what it takes.
+    pub is_agent: bool,
     /// Headers that each SEND carries besides ours.
     pub send_headers: Vec<(String, String)>,
-    /// Batches in flight at most; [`StompSink::set_window`] changes it.
+    /// Batches in flight at most.
     pub window_count: usize,
     /// Body bytes in flight: beyond it there is no room for another batch.
     pub window_bytes: usize,
@@ -50,6 +54,13 @@ pub const RECEIPT_DEADLINE: Duration = Duration::from_secs(60);
 struct InFlight {
     lease: Lease,
     body_bytes: usize,
+}
+
+/// Whether CONNECTED says that the upstream takes bodies as they are stored.
+fn takes_zstd(connected: &Connected) -> bool {
+    let header = |name| connected.headers.get(name).unwrap_or_default();
+    header("packetboat-wire") == wire::WIRE_VERSION
+        && header("packetboat-encodings").split(',').any(|encoding| encoding.trim() == wire::ZSTD)
 }
 
 /// Sends batches over one STOMP session.
@@ -73,6 +84,7 @@ impl From<StompEnd> for SinkEnd {
         match end {
             StompEnd::Silent(duration) => Self::Silent(duration),
             StompEnd::Error(words) => Self::Error(words),
+            StompEnd::Refused { words, .. } => Self::Refused(words),
             StompEnd::Closed(cause) => Self::Closed(cause),
             malformed @ StompEnd::Malformed(_) => Self::Closed(malformed.to_string()),
         }
@@ -81,7 +93,10 @@ impl From<StompEnd> for SinkEnd {
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> StompSink<S> {
     /// Takes over an established session.
-    pub fn new(connection: Connection<S>, settings: StompSinkSettings) -> Self {
+    pub fn new(connection: Connection<S>, mut settings: StompSinkSettings) -> Self {
+        if settings.is_agent && !takes_zstd(connection.connected()) {
+            settings.encoding = model::Encoding::Plain;
+        }
         Self {
             connection,
             settings,
@@ -99,29 +114,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> StompSink<S> {
         &self.connection
     }
 
-    /// Lets at most `count` batches be in flight from now on; at least one.
-    pub fn set_window(&mut self, count: usize) {
-        self.settings.window_count = count.max(1);
+    /// Sent, and not told to be done.
+    fn in_flight(&self) -> usize {
+        self.in_flight.len() + self.heard.len()
     }
 
-    /// Ends the session in order: waits for the receipts that are outstanding, says DISCONNECT and closes;
-    /// all within `limit`. Returns what was heard meanwhile; leases without a receipt are given back.
-    pub async fn close(mut self, limit: Duration) -> Vec<Event> {
-        let deadline = Instant::now() + limit;
-        let mut events = Vec::new();
-        while self.in_flight() > 0 {
-            match timeout_at(deadline, self.event()).await {
-                Ok(Ok(event)) => events.push(event),
-                Ok(Err(_)) | Err(_) => return events,
-            }
-        }
-        if self.ended.is_none() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if let Err(end) = self.connection.close(left).await {
-                tracing::debug!(%end, "the farewell went unanswered");
-            }
-        }
-        events
+    /// Why the upstream would refuse what has passed it before.
+    fn would_loop(&self, lease: &Lease) -> Option<String> {
+        let upstream = self.connection.connected().headers.get("packetboat-node")?;
+        let label = lease.batch().label.as_ref()?;
+        let has_passed = *label.origin == *upstream || label.hops.iter().any(|hop| **hop == *upstream);
+        has_passed.then(|| format!("loop: it has passed `{upstream}` before"))
     }
 
     fn put_in_flight(&mut self, lease: Lease, encoded: &Encoded) {
@@ -142,16 +145,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> StompSink<S> {
         self.in_flight.insert(number, InFlight { lease, body_bytes });
     }
 
+    fn end(&mut self, end: StompEnd) {
+        self.ended = Some(match end {
+            StompEnd::Refused { receipt, words } => match self.take_in_flight(&receipt) {
+                Some(lease) => {
+                    self.heard.push_back(Event::Refused(lease, words.clone()));
+                    SinkEnd::Refused(words)
+                }
+                // A refusal of nothing in flight is no more than an ERROR.
+                None => SinkEnd::Error(words),
+            },
+            end => end.into(),
+        });
+    }
+
+    fn take_in_flight(&mut self, receipt: &str) -> Option<Lease> {
+        let InFlight { lease, body_bytes } = self.in_flight.remove(&receipt.parse().ok()?)?;
+        self.in_flight_bytes -= body_bytes;
+        Some(lease)
+    }
+
     /// A receipt confirms its own SEND. One that is unknown, or came twice, confirms nothing.
     fn on_receipt(&mut self, id: &str) {
-        let Some(InFlight { lease, body_bytes }) =
-            id.parse().ok().and_then(|number| self.in_flight.remove(&number))
-        else {
+        let Some(lease) = self.take_in_flight(id) else {
             tracing::debug!(receipt = id, peer = self.connection.peer(), "a receipt for nothing in flight");
             return;
         };
         self.progress_at = Instant::now();
-        self.in_flight_bytes -= body_bytes;
         let receipt = Receipt::of(&lease);
         self.heard.push_back(Event::Confirmed(lease, receipt));
     }
@@ -178,7 +198,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> StompSink<S> {
         match result {
             Ok(Some(Incoming::Receipt(id))) => self.on_receipt(&id),
             Ok(Some(Incoming::Message(_)) | None) => {}
-            Err(end) => self.ended = Some(end.into()),
+            Err(end) => self.end(end),
         }
     }
 }
@@ -188,6 +208,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Sink for StompSink<S> {
     async fn send(&mut self, lease: Lease) -> Result<(), SinkEnd> {
         if let Some(end) = &self.ended {
             return Err(end.clone());
+        }
+        if let Some(loop_) = self.would_loop(&lease) {
+            self.heard.push_back(Event::Refused(lease, loop_));
+            return Ok(());
         }
         let StompSinkSettings { mesh, node, encoding, .. } = &self.settings;
         match wire::encode(lease.batch(), mesh, node, *encoding) {
@@ -218,8 +242,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Sink for StompSink<S> {
             && self.in_flight_bytes < self.settings.window_bytes
     }
 
-    fn in_flight(&self) -> usize {
-        self.in_flight.len() + self.heard.len()
+    /// Says DISCONNECT and waits for its receipt: so the upstream knows that nobody broke off. Not while
+    /// receipts are outstanding, which RabbitMQ would forget.
+    async fn close(self) {
+        if self.ended.is_some() || self.in_flight() > 0 {
+            return;
+        }
+        if let Err(end) = self.connection.close(FAREWELL_MAX).await {
+            tracing::debug!(%end, "the farewell went unanswered");
+        }
     }
 }
 

@@ -164,11 +164,7 @@ impl<I: Inspect> Subscription<I> {
         (subscription, Courier::new(carrier, checker, end))
     }
 
-    /// Whether a lease was dropped: its message goes back only with the end of this session.
-    pub fn has_returned(&self) -> bool {
-        self.returned_leases() > 0
-    }
-
+    /// Leases that were dropped: their messages go back only with the end of this session.
     fn returned_leases(&self) -> usize {
         self.returned.leases.load(Ordering::Relaxed)
     }

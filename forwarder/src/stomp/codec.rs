@@ -24,8 +24,17 @@ pub(super) enum Frame {
     Connected(Connected),
     Message(Message),
     Receipt(String),
+    Error(Refused),
+}
+
+/// An ERROR.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refused {
     /// In the upstream's words, on one line.
-    Error(String),
+    pub words: String,
+    /// The `receipt` of the frame at fault, where the upstream tells and will refuse it each time: only
+    /// agents of ours do.
+    pub for_ever: Option<String>,
 }
 
 /// The answer to CONNECT.
@@ -162,7 +171,12 @@ pub(super) fn read(frame: RawFrame, version: Version) -> Result<Frame, FrameErro
             Frame::Message(Message { id: message_id, destination, headers, ack, body, cut_bytes })
         }
         FromServer::Receipt { receipt_id } => Frame::Receipt(plain(receipt_id)),
-        FromServer::Error { message, .. } => Frame::Error(words(message.map(plain), &frame.body)),
+        FromServer::Error { message, .. } => {
+            let headers = headers(version);
+            let for_ever =
+                headers.get("packetboat-refused").and(headers.get("receipt-id")).map(str::to_owned);
+            Frame::Error(Refused { words: words(message.map(plain), &frame.body), for_ever })
+        }
     })
 }
 

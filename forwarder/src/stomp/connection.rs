@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::codec::{self, Connected, Frame};
+use super::codec::{self, Connected, Frame, Refused};
 use super::heartbeat::Beats;
 use super::inbox::{Inbox, Limits};
 use super::pulse::Pulse;
@@ -45,6 +45,14 @@ pub enum StompEnd {
     /// The upstream answered ERROR.
     #[error("the upstream says: {0}")]
     Error(String),
+    /// The upstream, an agent of ours, will never take the frame that carried this `receipt`.
+    #[error("the upstream says: {words}")]
+    Refused {
+        /// Of the frame.
+        receipt: String,
+        /// Why.
+        words: String,
+    },
     /// The connection was closed or broke.
     #[error("connection lost: {0}")]
     Closed(String),
@@ -306,7 +314,8 @@ fn incoming(frame: Frame) -> Result<Incoming, StompEnd> {
     match frame {
         Frame::Receipt(id) => Ok(Incoming::Receipt(id)),
         Frame::Message(message) => Ok(Incoming::Message(message)),
-        Frame::Error(words) => Err(StompEnd::Error(words)),
+        Frame::Error(Refused { words, for_ever: None }) => Err(StompEnd::Error(words)),
+        Frame::Error(Refused { words, for_ever: Some(receipt) }) => Err(StompEnd::Refused { receipt, words }),
         Frame::Connected(_) => Err(StompEnd::Malformed("a second CONNECTED".to_owned())),
     }
 }

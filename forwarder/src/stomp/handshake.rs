@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::codec::{self, Connected, Frame};
 use super::connection::{Connection, StompEnd};
 use super::heartbeat::Beats;
 use super::login::{Login, Passcode};
 use super::{StompSettings, Version};
+use crate::wire::WIRE_VERSION;
 
 /// How a backslash in a value of CONNECT is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,15 +79,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         spelling: Spelling,
         settings: &StompSettings,
     ) -> Result<Self, HandshakeError> {
+        let deadline = Instant::now() + settings.handshake_timeout;
+        Self::open_by(deadline, stream, peer, login, spelling, settings).await
+    }
+
+    /// As [`Self::open`], for a stream on which a part of the time is spent already.
+    pub(super) async fn open_by(
+        deadline: Instant,
+        stream: S,
+        peer: &str,
+        login: &Login,
+        spelling: Spelling,
+        settings: &StompSettings,
+    ) -> Result<Self, HandshakeError> {
         let connect = connect_frame(login, spelling, settings)?;
         let mut connection = Self::raw(stream, peer, settings);
         connection.queue(|_, out| out.extend_from_slice(&connect));
-        let answer = timeout(settings.handshake_timeout, connection.frame()).await;
+        let answer = timeout_at(deadline, connection.frame()).await;
         match answer {
             Err(_) => Err(HandshakeError::Timeout(settings.handshake_timeout)),
             Ok(Err(StompEnd::Malformed(what))) => Err(HandshakeError::Answer(what)),
             Ok(Err(end)) => Err(HandshakeError::Lost(end)),
-            Ok(Ok(Frame::Error(words))) => Err(HandshakeError::Refused(words)),
+            Ok(Ok(Frame::Error(error))) => Err(HandshakeError::Refused(error.words)),
             Ok(Ok(Frame::Connected(connected))) => {
                 let beats = agreed_beats(&connected, settings)?;
                 connection.establish(connected, beats);
@@ -109,6 +123,10 @@ fn connect_frame(
     let values = login.spelled(spelling)?;
     let mut headers = vec![("accept-version", "1.0,1.1,1.2"), ("heart-beat", offer.as_str())];
     headers.extend(values.iter().map(|(name, value)| (*name, value.as_str())));
+    // Names of nodes are plain by the topology's rule. Brokers pass over headers that they do not know.
+    if let Some(node) = &login.node {
+        headers.extend([("packetboat-wire", WIRE_VERSION), ("packetboat-node", node)]);
+    }
     let mut frame = BytesMut::new();
     codec::put_connect(&headers, &mut frame);
     Ok(frame)

@@ -41,6 +41,8 @@ pub struct Login {
     pub login: Option<String>,
     /// The secret.
     pub passcode: Option<Passcode>,
+    /// Which node of the mesh we are; `None`: none, but a producer like others.
+    pub node: Option<String>,
 }
 
 /// The passcode file is of no use. It is read again at the next connect.
@@ -65,13 +67,14 @@ pub enum LoginError {
 }
 
 impl Login {
-    /// The login of `upstream`, with the passcode as its file has it now.
-    pub async fn read(upstream: &StompUpstream) -> Result<Self, LoginError> {
+    /// The login of `node` at `upstream`, with the passcode as its file has it now.
+    pub async fn read(upstream: &StompUpstream, node: Option<&str>) -> Result<Self, LoginError> {
         let passcode = match &upstream.passcode_file {
             Some(file) => Some(read_passcode(file).await?),
             None => None,
         };
-        Ok(Self { host: upstream.vhost.clone(), login: upstream.login.clone(), passcode })
+        let (host, login, node) = (upstream.vhost.clone(), upstream.login.clone(), node.map(str::to_owned));
+        Ok(Self { host, login, passcode, node })
     }
 }
 
@@ -144,8 +147,12 @@ mod tests {
 
     #[test]
     fn a_passcode_is_not_shown() {
-        let login =
-            Login { host: "/".into(), login: Some("u".into()), passcode: Some(Passcode::new("secret")) };
+        let login = Login {
+            host: "/".into(),
+            login: Some("u".into()),
+            passcode: Some(Passcode::new("secret")),
+            node: None,
+        };
         assert!(!format!("{login:?}").contains("secret"));
     }
 }

@@ -92,6 +92,7 @@ pub(crate) fn login() -> Login {
         host: "/".to_owned(),
         login: Some("packetboat".to_owned()),
         passcode: Some(Passcode::new("se:cret\\1")),
+        node: None,
     }
 }
 

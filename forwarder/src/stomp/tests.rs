@@ -87,7 +87,7 @@ async fn a_silent_peer_ends_the_handshake_in_time() {
 #[tokio::test]
 async fn a_value_that_would_break_the_frame_is_not_sent() {
     let (near, far) = duplex(1000);
-    let login = Login { host: "/\nlogin:root".into(), login: None, passcode: None };
+    let login = Login { host: "/\nlogin:root".into(), login: None, passcode: None, node: None };
     let error =
         Connection::open(near, "mq1", &login, Spelling::AsIs, &StompSettings::default()).await.unwrap_err();
     assert!(matches!(error, HandshakeError::Value("host")));
@@ -114,6 +114,9 @@ fn upstream(ports: &[u16], passcode_file: Option<std::path::PathBuf>) -> StompUp
         passcode_file,
         send_headers: Vec::new(),
         subscribe_headers: Vec::new(),
+        is_agent: false,
+        prefer_first: false,
+        tls: None,
     }
 }
 
@@ -129,7 +132,7 @@ async fn a_broker_that_refuses_is_passed_over_like_one_that_is_down() {
     let upstream = upstream(&[first_port, second_port], None);
     let settings = StompSettings::default();
     let (connection, _, _) = tokio::join!(
-        connect(&upstream, &settings),
+        connect(&upstream, None, &settings),
         answer_once(&first, "ERROR\nmessage:standby\n\n\0"),
         answer_once(&second, CONNECTED),
     );
@@ -143,8 +146,10 @@ async fn when_nobody_lets_us_in_everybody_says_why() {
     drop(gone);
     let upstream = upstream(&[first_port, gone_port], None);
     let settings = StompSettings::default();
-    let (result, _) =
-        tokio::join!(connect(&upstream, &settings), answer_once(&first, "ERROR\nmessage:standby\n\n\0"));
+    let (result, _) = tokio::join!(
+        connect(&upstream, None, &settings),
+        answer_once(&first, "ERROR\nmessage:standby\n\n\0")
+    );
     let text = result.err().unwrap().to_string();
     assert!(text.starts_with(&format!("127.0.0.1:{first_port}: the login was refused: standby")), "{text}");
     assert!(text.contains(&format!("; cannot reach 127.0.0.1:{gone_port} (")), "{text}");
@@ -162,7 +167,7 @@ async fn a_refused_backslash_is_spelled_the_other_way() {
         let first = answer_once(&listener, "ERROR\nmessage:no\n\n\0").await;
         (first, answer_once(&listener, CONNECTED).await)
     };
-    let (connection, (first, second)) = tokio::join!(connect(&upstream, &settings), broker);
+    let (connection, (first, second)) = tokio::join!(connect(&upstream, None, &settings), broker);
     assert!(connection.is_ok());
     assert!(first.contains("\npasscode:a\\\\b\n"), "{first}");
     assert!(second.contains("\npasscode:a\\b\n"), "{second}");
@@ -171,7 +176,7 @@ async fn a_refused_backslash_is_spelled_the_other_way() {
 #[tokio::test]
 async fn without_a_passcode_nothing_is_dialled() {
     let upstream = upstream(&[1], Some("/nonexistent/passcode".into()));
-    let error = connect(&upstream, &StompSettings::default()).await.err().unwrap();
+    let error = connect(&upstream, None, &StompSettings::default()).await.err().unwrap();
     assert!(matches!(error, ConnectError::Login(_)));
     assert!(error.to_string().starts_with("cannot read the passcode file /nonexistent/passcode: "));
 }

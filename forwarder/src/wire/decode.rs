@@ -12,6 +12,15 @@ use crate::batch::Epoch;
 /// A longer name of a node is none.
 const NAME_BYTES_MAX: usize = 255;
 
+/// What a node sent, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decoded {
+    /// As it came.
+    pub batch: Batch,
+    /// The lines of all its parts, each ended by LF.
+    pub lines: Vec<u8>,
+}
+
 /// Reads what a node of `mesh` sent. `Ok(None)`: the body carries no `packetboat-wire`, so it comes from
 /// some other producer. Every size is bounded before it is used, and every part is decoded once to
 /// check it. The lines are not checked by the line rule, and whether `packetboat-hops` names this node
@@ -20,7 +29,7 @@ pub fn decode<'h>(
     header: impl Fn(&'static str) -> Option<&'h str>,
     body: &Bytes,
     mesh: &str,
-) -> Result<Option<Batch>, WireError> {
+) -> Result<Option<Decoded>, WireError> {
     match header(WIRE) {
         None => return Ok(None),
         Some(WIRE_VERSION) => {}
@@ -43,7 +52,7 @@ pub fn decode<'h>(
     let mut lines = Vec::new();
     batch.append_lines(&mut lines)?;
     parts::check_lines(&lines, &batch.parts)?;
-    Ok(Some(batch))
+    Ok(Some(Decoded { batch, lines }))
 }
 
 /// Headers that must be there and in order.

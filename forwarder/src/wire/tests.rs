@@ -38,7 +38,11 @@ fn sent(batch: &Batch, form: model::Encoding) -> Encoded {
 fn taken(encoded: &Encoded) -> Result<Option<Batch>, WireError> {
     let headers: HashMap<_, _> =
         encoded.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    decode(|name| headers.get(name).copied(), &encoded.body, "acme")
+    let decoded = decode(|name| headers.get(name).copied(), &encoded.body, "acme")?;
+    Ok(decoded.map(|decoded| {
+        assert_eq!(decoded.lines, lines_of(&decoded.batch));
+        decoded.batch
+    }))
 }
 
 fn lines_of(batch: &Batch) -> Vec<u8> {

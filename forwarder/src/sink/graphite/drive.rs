@@ -125,7 +125,8 @@ impl Pool {
     }
 
     /// Starts the turnover of the connections that are due; whether there was any. An idle connection
-    /// never is. When half of the window is unconfirmed, the one that carries most is.
+    /// never is. When half of the window is unconfirmed, the one that carries most is; and in a hurry
+    /// each that has got all there is for it.
     fn want_successors(&mut self, now: Instant) -> bool {
         let unanswered_max = UNANSWERED_PER_LANE_MAX * self.lanes.len();
         if self.confirm == GraphiteConfirm::Kernel || self.closing.len() >= unanswered_max {
@@ -137,7 +138,8 @@ impl Pool {
             wanted |= fullest.is_some_and(|lane| lane.want_successor(now));
         }
         for lane in &mut self.lanes {
-            wanted |= lane.is_due(now, &self.limits) && lane.want_successor(now);
+            let is_due = lane.is_due(now, &self.limits) || self.hurried && lane.has_all();
+            wanted |= is_due && lane.want_successor(now);
         }
         wanted
     }

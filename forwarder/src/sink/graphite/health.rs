@@ -1,7 +1,7 @@
 //! What a pool shows of itself to metrics, status and log. It outlives the pool, so that it also
 //! speaks while none stands.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 pub struct PoolHealth {
     name: String,
     connections: AtomicUsize,
+    /// The last pool ended for want of a connection, and none has brought a receipt since.
+    doubted: AtomicBool,
     trouble: Mutex<Trouble>,
 }
 
@@ -33,7 +35,12 @@ struct Trouble {
 impl PoolHealth {
     /// `name` is that of the link or consumer, for the log.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), connections: AtomicUsize::new(0), trouble: Mutex::default() }
+        Self {
+            name: name.into(),
+            connections: AtomicUsize::new(0),
+            doubted: AtomicBool::new(false),
+            trouble: Mutex::default(),
+        }
     }
 
     /// Connections that stand and take metrics; half-closed ones are not counted.
@@ -44,6 +51,15 @@ impl PoolHealth {
     /// What went wrong last, since the start. It stays when all is well again.
     pub fn last_error(&self) -> Option<String> {
         self.trouble().last_error.clone()
+    }
+
+    /// Whether a connection is to last before it counts for a Graphite.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubted.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_doubted(&self, doubted: bool) {
+        self.doubted.store(doubted, Ordering::Relaxed);
     }
 
     pub(super) fn set_connections(&self, count: usize, now: Instant) {

@@ -121,6 +121,11 @@ impl Lane {
             || self.waiting.front().is_some_and(|waiting| waiting.alone)
     }
 
+    /// Whether its connection carries all that was put here.
+    pub(super) fn has_all(&self) -> bool {
+        self.waiting.is_empty() && self.load().leases > 0
+    }
+
     /// Asks for a successor; whether that is news.
     pub(super) fn want_successor(&mut self, now: Instant) -> bool {
         let idle = matches!(self.dial, Dial::Idle);

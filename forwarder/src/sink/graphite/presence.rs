@@ -45,6 +45,11 @@ impl Presence {
         self.connected_since.is_some()
     }
 
+    /// When the connection that stands will have lasted; with a receipt it has.
+    pub(super) fn lasts_at(&self) -> Option<Instant> {
+        self.connected_since.map(|since| since + self.lasts)
+    }
+
     /// Since when there is none; `None` while a connection stands.
     pub(super) fn absent_since(&self) -> Option<Instant> {
         self.absent_since.filter(|_| !self.is_connected())
@@ -89,6 +94,18 @@ mod tests {
             Some(2000),
         );
         check(&[(5, COMES), (2000, GOES), (2001, COMES), (2002, GOES), (2500, COMES)], None);
+    }
+
+    #[test]
+    fn one_that_stands_will_have_lasted() {
+        let begin = Instant::now();
+        let mut presence = Presence::absent(begin, Duration::from_secs(1));
+        assert_eq!(presence.lasts_at(), None);
+        presence.note(true, begin + Duration::from_secs(2));
+        presence.note(true, begin + Duration::from_millis(2500));
+        assert_eq!(presence.lasts_at(), Some(begin + Duration::from_secs(3)));
+        presence.note(false, begin + Duration::from_secs(5));
+        assert_eq!(presence.lasts_at(), None);
     }
 
     #[test]

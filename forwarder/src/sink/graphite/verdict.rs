@@ -60,6 +60,7 @@ impl Pool {
         if any {
             self.heard_at = now;
             self.presence.proven();
+            self.health.set_doubted(false);
             self.lanes[lane].succeeded((self.new_delays)());
         }
     }

@@ -62,7 +62,7 @@ impl<I: Inspect> Checker<I> {
             return Ok(Vec::new());
         }
         match wire::decode(|name| message.headers.get(name), &message.body, &self.mesh) {
-            Ok(Some(batch)) => Ok(vec![batch]),
+            Ok(Some(decoded)) => Ok(vec![decoded.batch]),
             Ok(None) => {
                 let inspected = self.inspect.inspect(&message.body, &sender).await?;
                 Ok(batches(inspected, self.clock.now_ms()))

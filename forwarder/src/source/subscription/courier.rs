@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::checker::{Checker, Delivery};
 use super::{Inspect, InspectError, MessageKey, SubscriptionSettings};
 use crate::stomp::{AckToken, Connection, Incoming, Message, StompEnd};
+use crate::wire::WIRE_VERSION;
 
 /// RabbitMQ puts the id unescaped into other headers, so it is a plain one. A session has one subscription.
 const SUBSCRIPTION_ID: &str = "0";
@@ -98,7 +99,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
     ) -> Self {
         let prefetch = settings.prefetch.max(1).to_string();
         // Each broker knows one of the two, and both push without limit unless told.
-        let own = [("prefetch-count", prefetch.as_str()), ("activemq.prefetchSize", prefetch.as_str())];
+        let own = [
+            ("prefetch-count", prefetch.as_str()),
+            ("activemq.prefetchSize", prefetch.as_str()),
+            // An agent of ours hands batches on as they are stored.
+            ("packetboat-wire", WIRE_VERSION),
+        ];
         let broker = settings.subscribe_headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         connection.subscribe(&settings.queue, SUBSCRIPTION_ID, own.into_iter().chain(broker));
         let hold_max = settings.hold_max;

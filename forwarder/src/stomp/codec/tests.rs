@@ -126,7 +126,7 @@ fn unknown_commands_and_versions_are_errors() {
 
 #[track_caller]
 fn check_words(head: &str, body: &'static str, expected: &str) {
-    let Frame::Error(words) = read_text(head, body, Version::V1_2) else { panic!() };
+    let Frame::Error(Refused { words, .. }) = read_text(head, body, Version::V1_2) else { panic!() };
     assert_eq!(words, expected);
 }
 
@@ -137,7 +137,7 @@ fn an_error_becomes_one_line() {
     check_words("ERROR\nmessage:too bad\n\n", "\njava.lang.X: too bad\n\tat Y\n", "java.lang.X: too bad");
     check_words("ERROR\n\n", "", "ERROR without a message");
     check_words("ERROR\n\n", "a\x1b[31mb", "a [31mb");
-    let Frame::Error(long) =
+    let Frame::Error(Refused { words: long, .. }) =
         read_text(&format!("ERROR\nmessage:{}\n\n", "ä".repeat(1000)), "", Version::V1_2)
     else {
         panic!()

@@ -1,10 +1,14 @@
 //! Connections that are refused, break, or carry what Graphite does not take.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::super::PoolLimits;
+use tokio::time::timeout;
+
 use super::super::receiver::{Gate, Peer, Receiver};
-use super::{Rig, first, limits, reads_all};
+use super::super::{Pool, PoolLimits};
+use super::{PATIENCE, Rig, first, limits, reads_all, soon, upstream};
 use crate::batch::Encoding;
 use crate::lease::{Lease, LeaseKey};
 use crate::sink::{Event, Sink, SinkEnd};
@@ -89,7 +93,7 @@ async fn without_a_connection_for_long_the_pool_ends_and_gives_all_back() {
     };
     assert!(reason.contains(&endpoint.to_string()) && reason.contains("refused"), "{reason}");
     assert!(!rig.pool.has_room());
-    assert_eq!((rig.pool.in_flight(), rig.health.connections()), (0, 0));
+    assert_eq!((rig.pool.in_flight.leases, rig.health.connections()), (0, 0));
     drop(lost);
     assert_eq!(rig.source.given_back(), [0, 1, 2]);
 }
@@ -108,6 +112,35 @@ async fn connections_that_are_dropped_at_once_do_not_keep_the_pool() {
         }
     };
     assert!(matches!(&end, SinkEnd::Closed(reason) if reason.contains("no connection")), "{end:?}");
+}
+
+/// A consumer would subscribe, and keep its prefetch from others, each time that one is accepted.
+#[tokio::test]
+async fn after_that_a_connection_has_to_last_before_the_pool_stands_again() {
+    let is_back = Arc::new(AtomicBool::new(false));
+    let script = is_back.clone();
+    let receiver = Receiver::start(move |mut peer: Peer| {
+        if script.load(Ordering::SeqCst) {
+            peer.read_to_fin();
+        } else {
+            peer.reset();
+        }
+    });
+    let short = PoolLimits { down_after: Duration::from_millis(300), ..limits() };
+    let mut rig = Rig::to(&receiver, 1, short).await;
+    let end = rig.event().await.expect_err("nothing that lasts");
+    assert!(matches!(&end, SinkEnd::Closed(_)), "{end:?}");
+
+    let upstream = upstream(&[receiver.endpoint()], 1);
+    let open = || Pool::open(&upstream, short, soon(), rig.health.clone());
+    let dialled = receiver.accepted();
+    assert!(timeout(Duration::from_millis(500), open()).await.is_err(), "none has lasted");
+    assert!(receiver.accepted() > dialled + 10, "there were many");
+    is_back.store(true, Ordering::SeqCst);
+    rig.pool = timeout(PATIENCE, open()).await.expect("one that lasts");
+    rig.send_lines([1]).await;
+    assert_eq!(rig.confirmed().await, 1);
+    assert!(!rig.health.is_doubted());
 }
 
 #[tokio::test]

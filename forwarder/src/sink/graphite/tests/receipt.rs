@@ -3,16 +3,16 @@
 use super::super::receiver::{Gate, Receiver};
 use super::{Rig, first, limits, reads_all};
 use crate::lease::LeaseKey;
-use crate::sink::{Event, Sink};
+use crate::sink::Event;
 
 #[tokio::test]
 async fn the_fin_that_answers_confirms_all_leases_in_order() {
     let receiver = Receiver::start(reads_all());
     let mut rig = Rig::to(&receiver, 1, limits()).await;
     rig.send_lines(0..3).await;
-    assert_eq!(rig.pool.in_flight(), 3);
+    assert_eq!(rig.pool.in_flight.leases, 3);
     assert_eq!(rig.all_confirmed(3).await, [0, 1, 2]);
-    assert_eq!(rig.pool.in_flight(), 0);
+    assert_eq!(rig.pool.in_flight.leases, 0);
     let lines = [0, 1, 2].map(|key| (0, format!("m.{key} {key} 1700000000")));
     assert_eq!(receiver.lines(), lines);
     assert_eq!(rig.health.connections(), 1, "the successor stands");
@@ -134,5 +134,5 @@ async fn nothing_is_confirmed_that_was_not_read() {
             Event::Room => unreachable!("passed over by the rig"),
         }
     }
-    assert_eq!(rig.pool.in_flight(), 0);
+    assert_eq!(rig.pool.in_flight.leases, 0);
 }

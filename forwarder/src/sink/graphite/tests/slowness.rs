@@ -107,7 +107,7 @@ async fn a_hung_graphite_does_not_stop_another() {
     assert!(hung.lines().is_empty());
     gate.open();
     // The lanes have left it, so nobody is there to witness that it did not shut down.
-    rig.persist(rig.pool.in_flight()).await;
+    rig.persist(rig.pool.in_flight.leases).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::receiver::Receiver;
 use super::super::{Load, PoolLimits};
 use super::{Rig, limits, reads_all};
-use crate::sink::SinkEnd;
+use crate::sink::{Sink, SinkEnd};
 
 #[tokio::test]
 async fn without_a_successor_there_is_no_half_close_and_so_no_receipt() {
@@ -40,6 +40,26 @@ async fn bytes_turn_a_connection_over() {
     let lease = rig.source.lease(1, None, "m.1 1 1700000000\n".repeat(6));
     rig.send(lease).await;
     assert_eq!(rig.confirmed().await, 1);
+}
+
+/// Told to stop, nobody waits for the age of a connection.
+#[tokio::test]
+async fn in_a_hurry_all_connections_are_turned_over_at_once() {
+    let receiver = Receiver::start(reads_all());
+    let ageless = PoolLimits { turnover_age: Duration::from_secs(3600), ..limits() };
+    let mut rig = Rig::to(&receiver, 3, ageless).await;
+    rig.until(|rig| rig.health.connections() == 3).await;
+    for key in 0..300 {
+        let origin = format!("origin-{}", key % 7);
+        let lease = rig.source.lease(key, Some(&origin), format!("m.{key} {key} 1700000000\n").repeat(300));
+        rig.send(lease).await;
+    }
+    rig.pool.hurry();
+    let mut confirmed = rig.all_confirmed(300).await;
+    confirmed.sort_unstable();
+    assert_eq!(confirmed, (0..300).collect::<Vec<_>>());
+    let accepted = receiver.stop();
+    assert!(accepted <= 4 * 3, "a connection is not turned over for each lease: {accepted}");
 }
 
 #[tokio::test]

@@ -9,9 +9,9 @@ async fn after_a_dropped_lease_nothing_more_is_lent_and_the_source_ends() {
             peer.say(message(id, "", b"a 1 1")).await;
         }
         let (first, second) = (subscription.lease().await.unwrap(), subscription.lease().await.unwrap());
-        assert!(!subscription.has_returned());
+        assert_eq!(subscription.returned_leases(), 0);
         drop(first);
-        assert!(subscription.has_returned());
+        assert_eq!(subscription.returned_leases(), 1);
         // The other lease may still be confirmed.
         assert!(timeout(Duration::from_secs(20), subscription.lease()).await.is_err());
         confirm(&mut subscription, second).await;
@@ -114,7 +114,7 @@ async fn a_receipt_confirms_no_other_lease() {
         let (first, second) = (subscription.lease().await.unwrap(), subscription.lease().await.unwrap());
         let receipt = Receipt::of(&second);
         assert!(matches!(subscription.confirm(first, receipt).await, Err(SourceEnd::Lost(_))));
-        assert!(subscription.has_returned());
+        assert_eq!(subscription.returned_leases(), 1);
     })
     .await;
 }

@@ -5,6 +5,7 @@ mod agent;
 mod consumer;
 mod demo;
 mod emit;
+mod passcode;
 mod spool;
 mod status;
 mod topology;
@@ -50,6 +51,8 @@ enum Command {
     Spool(spool::SpoolCommand),
     /// Show one agent or consumer at a glance
     Status(status::StatusArguments),
+    /// Hash a user's passcode for the topology: asks for it, or takes the first line of standard input
+    Passcode,
 }
 
 /// Which node of which topology.
@@ -132,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Topology(command) => topology::run(&command),
         Command::Spool(command) => spool::run(&command),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Passcode => passcode::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,23 +5,25 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
-use bytes::Bytes;
-use forwarder::source::subscription::{Inspect, InspectError, Inspected, SubscriptionSettings};
+use forwarder::source::subscription::SubscriptionSettings;
 use forwarder::{Clock, LinkWatch, Retry, drain};
 use tokio_util::sync::CancellationToken;
 use topology::model::{Consumer, Mesh, WhenFull};
 
 use crate::crew::{self, Stage};
-use crate::http::{self, Node, Shown};
-use crate::ingest::intake::{Intake, Ticket};
-use crate::ingest::line::{self, Checked};
+use crate::failover::Failover;
+use crate::http::{Node, Shown};
+use crate::ingest::Input;
+use crate::ingest::intake::{DEFAULT_QUEUE, Intake};
 use crate::ingest::route::Router;
-use crate::ingest::{Input, Sender};
+use crate::inspector::Inspector;
 use crate::metrics::Metrics;
-use crate::run::{bind, look_after, run_on_a_thread};
-use crate::spool::{CommitError, Desk, Spool, SpoolConfig};
+use crate::run::{ShowListeners, look_after, open_certificates, run_on_a_thread};
+use crate::spool::{Desk, LinkSet, QueueConfig, Spool, SpoolConfig};
+use crate::tls::{self, LinkCertificates};
 use crate::uplink::{GraphiteUplink, Subscriber};
 
 /// Messages that the broker may push before they are acknowledged: enough for a second of one-line
@@ -38,8 +40,9 @@ pub async fn run_consumer(
     clock: Clock,
     stop: CancellationToken,
 ) -> Result<()> {
-    let http = bind("http", consumer.http).await?;
     let metrics = Arc::new(Metrics::new()?);
+    let certificates = open_certificates(consumer.tls.as_ref(), &clock, &metrics).await?;
+    let show = ShowListeners::bind(consumer.http, consumer.https, certificates.as_ref()).await?;
     let spool = Spool::open(dead_letters(consumer, dir), clock.now_ms())?;
     let (desk, worker) = Desk::new(spool, Arc::clone(&metrics), clock.clone());
     let spool = run_on_a_thread(worker)?;
@@ -49,27 +52,20 @@ pub async fn run_consumer(
     let node = Node { mesh: mesh.name.clone(), name: consumer.name.clone(), kind: "consumer" };
     let shown =
         Shown::new(node, Arc::clone(&metrics), Some(desk.clone()), vec![watch.clone()], clock.clone());
-    let inspector = Inspector {
-        intake: Intake::new(
-            Router::new(&[]),
-            desk.clone(),
-            Arc::clone(&metrics),
-            clock.clone(),
-            std::time::Duration::ZERO,
-        ),
-        clock: clock.clone(),
-    };
+    let router = Router::new(&[Vec::new()]);
+    let intake = Intake::new(router, desk.clone(), Arc::clone(&metrics), clock.clone(), Duration::ZERO);
+    let inspector = Inspector::new(intake.clone(), DEFAULT_QUEUE, Input::Queue, clock.clone());
     let subscriber = Subscriber {
-        upstream: consumer.broker.clone(),
+        upstream: Failover::new(consumer.broker.clone(), &consumer.name),
         subscription: SubscriptionSettings {
             queue: consumer.queue.clone(),
             mesh: mesh.name.as_str().into(),
             prefetch: PREFETCH,
             subscribe_headers: consumer.broker.subscribe_headers.clone(),
             hold_max: forwarder::source::subscription::HOLD_MAX,
-            clock,
+            clock: clock.clone(),
         },
-        inspect: Arc::new(inspector.clone()),
+        inspect: Arc::new(inspector),
     };
     let graphite = GraphiteUplink::new(&consumer.name, consumer.graphite.clone(), usize::from(PREFETCH));
 
@@ -79,13 +75,16 @@ pub async fn run_consumer(
         Ok(())
     });
     sealing.start("keeping dead letters", |stop| async move {
-        inspector.intake.keep_sealing(stop).await;
+        intake.keep_sealing(stop).await;
         Ok(())
     });
-    if let Some(listener) = http {
-        let shown = shown.clone();
-        rest.start("http", |stop| async move { Ok(http::serve(listener, shown, stop).await?) });
-    }
+    show.start(&mut rest, &shown);
+    let identity = consumer.broker.tls.as_ref().and_then(|tls| tls.identity.clone());
+    let links = LinkCertificates::new(identity.into_iter(), clock, metrics);
+    rest.start("looking after the certificates", |stop| async move {
+        tls::keep_looking(certificates, links, stop).await;
+        Ok(())
+    });
     rest.start("looking after the dead letters", |stop| look_after(desk, shown, stop));
     rest.start("the dead letters", |_| async move { Ok(spool.await??) });
 
@@ -99,41 +98,10 @@ fn dead_letters(consumer: &Consumer, dir: PathBuf) -> SpoolConfig {
     SpoolConfig {
         dir,
         node: consumer.name.clone(),
-        queue: consumer.queue.clone(),
+        queues: vec![QueueConfig { name: consumer.queue.clone(), refuse_at_bytes: None }],
         links: Vec::new(),
-        link_sets: vec![Vec::new()],
+        link_sets: vec![LinkSet::default()],
         max_size_bytes: Some(DEAD_LETTERS_BYTES_MAX),
         when_full: WhenFull::DropOldest,
     }
-}
-
-/// Applies the line rule to messages of producers that are no nodes.
-#[derive(Clone)]
-struct Inspector {
-    intake: Intake,
-    clock: Clock,
-}
-
-impl Inspect for Inspector {
-    async fn inspect(&self, body: &[u8], sender: &str) -> Result<Inspected, InspectError> {
-        let mut checked = Checked::default();
-        line::check(body, self.clock.now_seconds(), &mut checked);
-        let (lines, count) = (std::mem::take(&mut checked.lines), std::mem::take(&mut checked.count));
-        if !checked.is_empty() {
-            durable(&self.intake.accept(&from(sender), &mut checked).await).await?;
-        }
-        Ok(Inspected { lines: Bytes::from(lines), count })
-    }
-
-    async fn set_aside(&self, body: &[u8], reason: &str, sender: &str) -> Result<(), InspectError> {
-        durable(&self.intake.set_aside(&from(sender), reason, body).await).await
-    }
-}
-
-fn from(sender: &str) -> Sender {
-    Sender { input: Input::Queue, peer: sender.into() }
-}
-
-async fn durable(ticket: &Ticket) -> Result<(), InspectError> {
-    ticket.committed().await.map_err(|error: CommitError| InspectError(error.to_string()))
 }

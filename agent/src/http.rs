@@ -7,9 +7,9 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::Listener;
 use forwarder::{Clock, LinkState, LinkWatch};
 use serde::Serialize;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::forecast::Forecast;
@@ -158,9 +158,9 @@ impl Shown {
     }
 }
 
-/// Serves until `stop`.
-pub(crate) async fn serve(
-    listener: TcpListener,
+/// Serves until `stop`, over HTTP or HTTPS as `listener` does.
+pub(crate) async fn serve<L: Listener<Addr: std::fmt::Debug>>(
+    listener: L,
     shown: Shown,
     stop: CancellationToken,
 ) -> std::io::Result<()> {

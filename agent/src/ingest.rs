@@ -1,11 +1,14 @@
 //! The ways in: each listener reads lines, `line` checks them, `intake` seals them into batches.
 
+mod arrival;
+pub mod clients;
 mod dead_letters;
 pub mod graphite;
 pub mod intake;
 pub mod line;
 mod open_batch;
 mod pace;
+mod porter;
 pub mod route;
 pub mod stomp;
 pub(crate) mod unfinished;
@@ -23,11 +26,16 @@ pub enum Input {
     Udp,
     /// A plain message of a queue that a consumer drains.
     Queue,
+    /// A batch of another node, sent here.
+    Node,
+    /// Collected from another node or a broker.
+    Collect,
 }
 
 impl Input {
     /// Every way in, in the order of its discriminants.
-    pub const ALL: [Self; 4] = [Self::Stomp, Self::Graphite, Self::Udp, Self::Queue];
+    pub const ALL: [Self; 6] =
+        [Self::Stomp, Self::Graphite, Self::Udp, Self::Queue, Self::Node, Self::Collect];
 
     /// The value of the `input` label.
     pub fn as_str(self) -> &'static str {
@@ -36,6 +44,8 @@ impl Input {
             Self::Graphite => "graphite",
             Self::Udp => "udp",
             Self::Queue => "queue",
+            Self::Node => "node",
+            Self::Collect => "collect",
         }
     }
 }

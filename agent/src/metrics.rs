@@ -4,6 +4,7 @@
 //! What a link does is counted as it happens; what a spool holds is set from its [`Report`] when
 //! somebody looks.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,9 +40,18 @@ pub struct Metrics {
     accepted: IntCounterVec,
     rejected: IntCounterVec,
     dropped: IntCounterVec,
+    duplicates: IntCounterVec,
     commit_seconds: Histogram,
     links: LinkMetrics,
     spool: SpoolMetrics,
+    certificates: CertificateMetrics,
+}
+
+/// Of TLS, by `file`.
+#[derive(Debug)]
+struct CertificateMetrics {
+    expiry_seconds: IntGaugeVec,
+    stale: IntGaugeVec,
 }
 
 /// What happens on links, by `to`.
@@ -128,9 +138,15 @@ impl Metrics {
                 "Metrics that were lost, by link and reason; without a link, before they were accepted.",
                 &["to", "reason"],
             )?,
+            duplicates: make.counters(
+                "packetboat_duplicate_batches_total",
+                "Batches of other nodes that came again and were not taken twice, by origin.",
+                &["origin"],
+            )?,
             commit_seconds: make.register(Histogram::with_opts(commit.buckets(SECONDS_BUCKETS.to_vec())))?,
             links: LinkMetrics::new(&make)?,
             spool: SpoolMetrics::new(&make)?,
+            certificates: CertificateMetrics::new(&make)?,
             registry,
         })
     }
@@ -140,6 +156,11 @@ impl Metrics {
         for (input, &lines) in Input::ALL.iter().zip(lines).filter(|(_, lines)| **lines > 0) {
             self.accepted.with_label_values(&[input.as_str()]).inc_by(lines);
         }
+    }
+
+    /// A batch of `origin`, which the topology names, came again.
+    pub fn duplicate(&self, origin: &str) {
+        self.duplicates.with_label_values(&[origin]).inc();
     }
 
     /// `lines` came in by `input` and were refused for `reason`.
@@ -175,14 +196,11 @@ impl Metrics {
                 .with_label_values(to)
                 .set(Duration::from_millis(age_ms.unsigned_abs()).as_secs_f64());
             spool.drain_seconds.with_label_values(to).set(forecast.drain_seconds(&link.name));
-            for (reason, lines) in [
-                ("spool_limit", link.dropped_spool_limit.lines),
-                ("link_limit", link.dropped_link_limit.lines),
-            ] {
+            for (reason, amount) in link.dropped() {
                 // The books outlive the process, and a late receipt takes a drop back: a counter must
                 // not fall.
                 let counter = self.dropped.with_label_values(&[link.name.as_str(), reason]);
-                counter.inc_by(lines.unsigned_abs().saturating_sub(counter.get()));
+                counter.inc_by(amount.lines.unsigned_abs().saturating_sub(counter.get()));
             }
         }
     }
@@ -200,6 +218,18 @@ impl Metrics {
             confirm_seconds: confirm_seconds.with_label_values(to),
             delivery_age_seconds: delivery_age_seconds.with_label_values(to),
         })
+    }
+
+    /// The certificate in `file` lasts for so many seconds, if it could ever be read; `stale`: what the file
+    /// holds now was not taken.
+    pub fn certificate(&self, file: &Path, expiry_seconds: Option<i64>, stale: bool) {
+        let CertificateMetrics { expiry_seconds: expiry, stale: is_stale } = &self.certificates;
+        let file = file.display().to_string();
+        let file = &[file.as_str()];
+        if let Some(seconds) = expiry_seconds {
+            expiry.with_label_values(file).set(seconds);
+        }
+        is_stale.with_label_values(file).set(i64::from(stale));
     }
 
     /// Everything in Prometheus' text format.
@@ -268,6 +298,22 @@ impl LinkMetrics {
                 "packetboat_delivery_age_seconds",
                 "Age of a batch's first metric, since it was accepted, when it was confirmed.",
                 &AGE_BUCKETS,
+            )?,
+        })
+    }
+}
+
+impl CertificateMetrics {
+    fn new(make: &Registrar<'_>) -> Result<Self, MetricsError> {
+        let gauges = |name, help| make.register(GenericGaugeVec::new(Opts::new(name, help), &["file"]));
+        Ok(Self {
+            expiry_seconds: gauges(
+                "packetboat_certificate_expiry_seconds",
+                "Time until the certificate in use expires; negative once it has.",
+            )?,
+            stale: gauges(
+                "packetboat_certificate_stale",
+                "Whether the file's present content is not in use, because certificate, key and chain do not fit.",
             )?,
         })
     }

@@ -7,6 +7,8 @@
 //! Everything that changes a row changes the tally that counts it in the same transaction, so that no
 //! gauge can drift.
 
+mod arrival;
+mod balance;
 mod begin;
 mod commit;
 mod desk;
@@ -20,7 +22,9 @@ mod reserve;
 mod salvage;
 mod schema;
 mod seal;
+mod seen;
 mod source;
+mod subscribers;
 mod tally;
 mod writer;
 
@@ -35,12 +39,13 @@ use topology::model::WhenFull;
 
 use crate::ingest::{Input, Sender};
 
+pub use arrival::{Arrival, Kept, Number};
 use begin::Begun;
 pub use commit::{Commit, CommitError};
-pub use desk::{Desk, DeskClosed, DeskWorker, Slot};
+pub use desk::{Desk, DeskClosed, DeskWorker, Entry, LeaseEnd, Slot};
 pub use file::OpenError;
 use file::{BUSY_TIMEOUT, SpoolFile};
-pub use inspect::{DeadLetter, Inspection};
+pub use inspect::{DeadLetter, Held, Inspection};
 use leases::LinkLeases;
 pub use lent::Lent;
 use limits::{Limits, PAGE_BYTES, Usage};
@@ -49,8 +54,9 @@ use reserve::{Reserve, disk_free_bytes};
 use schema::Names;
 pub use seal::Sealed;
 pub use source::SpoolSource;
+pub use subscribers::{DELIVERIES_MAX, Loan, Rest, Standing, Subscribers};
 use writer::DroppedWhileLent;
-pub use writer::Writer;
+pub use writer::{Taken, Writer};
 
 /// Free pages that one idle moment returns to the disk.
 const VACUUM_SLICE_PAGES: u64 = 2048;
@@ -96,16 +102,50 @@ pub struct SpoolConfig {
     pub dir: PathBuf,
     /// The node that owns it: the origin of what it takes in.
     pub node: String,
-    /// The queue that metrics are sent to.
-    pub queue: String,
+    /// The queues that metrics are sent to.
+    pub queues: Vec<QueueConfig>,
     /// The links, with their own limits.
     pub links: Vec<LinkConfig>,
-    /// Each set of links a batch can be for, as indices into `links`.
-    pub link_sets: Vec<Vec<usize>>,
+    /// Each set of links a batch can be for.
+    pub link_sets: Vec<LinkSet>,
     /// Limit on pages in use plus WAL; `None`: 4 GiB, at most half of what is free.
     pub max_size_bytes: Option<u64>,
     /// What happens at the limit.
     pub when_full: WhenFull,
+}
+
+/// A queue as the spool knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueConfig {
+    /// Its name.
+    pub name: String,
+    /// Once one of its links has this many stored bytes waiting, nothing more is taken for it.
+    pub refuse_at_bytes: Option<u64>,
+}
+
+/// Where a batch can go: it is of one queue and for all of these links.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinkSet {
+    /// Index into [`SpoolConfig::queues`].
+    pub queue: usize,
+    /// Indices into [`SpoolConfig::links`].
+    pub links: Vec<usize>,
+}
+
+#[cfg(test)]
+impl SpoolConfig {
+    /// A spool in `dir` for tests: one link, called `eu`, and 64 MiB.
+    pub(crate) fn for_test(dir: &std::path::Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            node: "us-east".to_owned(),
+            queues: vec![QueueConfig { name: "/queue/graphite".to_owned(), refuse_at_bytes: None }],
+            links: vec![LinkConfig { name: "eu".to_owned(), max_size_bytes: None }],
+            link_sets: vec![LinkSet { queue: 0, links: vec![0] }],
+            max_size_bytes: Some(64 << 20),
+            when_full: WhenFull::Refuse,
+        }
+    }
 }
 
 /// A link as the spool knows it.
@@ -235,6 +275,9 @@ impl Spool {
         for (link, last) in self.links.iter().zip(written.last_appended) {
             link.leases.committed(last);
         }
+        for (link, first) in written.settled {
+            self.links[link].leases.settled(first);
+        }
         Ok(done)
     }
 
@@ -248,8 +291,11 @@ impl Spool {
         let mut damaged = Vec::new();
         let mut raw_bytes = 0;
         let mut statement = self.db.prepare_cached(schema::LEND)?;
-        let mut rows = statement.query(params![row, span.start(), span.end()])?;
+        let mut rows = statement.query(params![row, span.rows.start(), span.rows.end()])?;
         while let Some(found) = rows.next()? {
+            if !span.is_free(found.get(0)?) {
+                continue;
+            }
             let (id, batch) = schema::read_batch(found, &mut self.names, &self.db)?;
             let Some(batch) = batch else {
                 damaged.push(id);
@@ -271,7 +317,12 @@ impl Spool {
             self.transact(|writer| writer.settle(link, id..=id, &Verdict::SetAside("checksum".to_owned())))?;
         }
         // Only now: what is lent and does not arrive would stay so until the next start.
-        self.links[link].leases.lent(&span, &lent);
+        let SpoolLink { row, leases } = &self.links[link];
+        leases.lent(&span, &lent);
+        if span.is_given_back {
+            // Of those that a limit dropped meanwhile no late receipt can come any more.
+            span.rows.for_each(|id| drop(self.dropped_while_lent.remove(&(*row, id))));
+        }
         Ok(lent)
     }
 
@@ -285,6 +336,24 @@ impl Spool {
     /// Whether nothing more is to be taken, for the limit or a full disk.
     pub fn is_full(&self) -> bool {
         self.is_disk_full || (self.limits.when_full == WhenFull::Refuse && self.excess_bytes() > 0)
+    }
+
+    /// Whether nothing more is to be taken for a queue, by its number: for its own limit, or as [`Self::is_full`].
+    fn full_queues(&self) -> Arc<[bool]> {
+        let is_full = self.is_full();
+        let queues = self.config.queues.iter().enumerate();
+        queues.map(|(number, queue)| is_full || self.is_at_limit(number, queue)).collect()
+    }
+
+    fn is_at_limit(&self, number: usize, queue: &QueueConfig) -> bool {
+        let Some(limit) = queue.refuse_at_bytes else { return false };
+        let sets = self.config.link_sets.iter().filter(|set| set.queue == number);
+        let waits = |link: &usize| {
+            // Where the books cannot be read, the next transaction says what is wrong.
+            let bytes = schema::backlog_bytes(&self.db, self.links[*link].row).unwrap_or(0);
+            u64::try_from(bytes).unwrap_or(0) >= limit
+        };
+        sets.flat_map(|set| &set.links).any(waits)
     }
 
     /// Whether the disk is full: nothing is taken, whatever the limit.
@@ -378,7 +447,8 @@ impl Spool {
         Ok(())
     }
 
-    /// Goes on in a new file with what can be read of the corrupt one. What is lent stays lent.
+    /// Goes on in a new file with what can be read of the corrupt one. What is lent stays lent; all else that
+    /// waits there is lent anew, wherever the link had got to.
     fn replace_corrupt(&mut self, now_ms: i64, cause: rusqlite::Error) -> Result<(), SpoolError> {
         // A disk that damages a file within a minute would fill itself with them.
         if self.replaced_ms.is_some_and(|last| now_ms < last + 60_000) {
@@ -392,6 +462,7 @@ impl Spool {
         (self.db, self.names) = (begun.db, begun.names);
         for (link, anew) in self.links.iter_mut().zip(begun.links) {
             link.row = anew.row;
+            link.leases.start_over(anew.leases.last_committed());
         }
         Ok(())
     }

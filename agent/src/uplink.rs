@@ -6,13 +6,14 @@ use std::time::Duration;
 use forwarder::sink::graphite::{Delays, Load, Pool, PoolHealth, PoolLimits};
 use forwarder::sink::stomp::{StompSink, StompSinkSettings};
 use forwarder::source::subscription::{CourierEnd, Inspect, Subscription, SubscriptionSettings};
-use forwarder::stomp::{self, ConnectError, StompSettings};
-use forwarder::{Connect, Retry};
+use forwarder::stomp::ConnectError;
+use forwarder::{Connect, Retry, Transport};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use topology::model::{GraphiteUpstream, StompUpstream};
+use topology::model::GraphiteUpstream;
+
+use crate::failover::Failover;
 
 /// Bytes of lines that a pool holds unconfirmed.
 const GRAPHITE_WINDOW_BYTES: usize = 16 * 1024 * 1024;
@@ -22,18 +23,26 @@ const OPEN_WITHIN: Duration = Duration::from_secs(10);
 /// Dials a broker, or another agent, to send to it.
 pub(crate) struct StompUplink {
     /// Where and as whom.
-    pub upstream: StompUpstream,
+    pub upstream: Failover,
     /// What is sent there, and how.
     pub sink: StompSinkSettings,
 }
 
 impl Connect for StompUplink {
-    type Session = StompSink<TcpStream>;
+    type Session = StompSink<Transport>;
     type Error = ConnectError;
 
     async fn connect(&mut self) -> Result<Self::Session, ConnectError> {
-        let connection = stomp::connect(&self.upstream, &StompSettings::default()).await?;
+        let connection = self.upstream.connect().await?;
         Ok(StompSink::new(connection, self.sink.clone()))
+    }
+
+    fn disappointed(&mut self) {
+        self.upstream.move_on();
+    }
+
+    async fn better(&mut self) {
+        self.upstream.first_is_back().await;
     }
 }
 
@@ -72,10 +81,10 @@ impl Connect for GraphiteUplink {
     }
 }
 
-/// Dials a broker to subscribe to a queue.
+/// Dials a broker, or an agent, to subscribe to a queue.
 pub(crate) struct Subscriber<I> {
     /// Where and as whom.
-    pub upstream: StompUpstream,
+    pub upstream: Failover,
     /// To what.
     pub subscription: SubscriptionSettings,
     /// Checks what comes from producers that are no nodes.
@@ -87,9 +96,13 @@ impl<I: Inspect + 'static> Connect for Subscriber<I> {
     type Error = ConnectError;
 
     async fn connect(&mut self) -> Result<Self::Session, ConnectError> {
-        let connection = stomp::connect(&self.upstream, &StompSettings::default()).await?;
+        let connection = self.upstream.connect().await?;
         let (subscription, courier) =
             Subscription::open(connection, self.subscription.clone(), Arc::clone(&self.inspect));
         Ok((subscription, courier.run().boxed()))
+    }
+
+    async fn better(&mut self) {
+        self.upstream.first_is_back().await;
     }
 }

@@ -167,6 +167,9 @@ impl EmitArguments {
             passcode_file: self.passcode_file.clone(),
             send_headers: Vec::new(),
             subscribe_headers: Vec::new(),
+            is_agent: true,
+            prefer_first: false,
+            tls: None,
         }
     }
 }

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use forwarder::Clock;
 
 use crate::cli::Failure;
-use crate::spool::{DeadLetter, Inspection};
+use crate::spool::{DeadLetter, Held, Inspection};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SpoolCommand {
@@ -16,6 +16,14 @@ pub(super) enum SpoolCommand {
     Status(SpoolArguments),
     /// Count every row and check every batch again; exit code 1 if anything is wrong
     Verify(SpoolArguments),
+    /// Write the lines that are kept to standard output, oldest first: fit for Graphite's plaintext port
+    Export {
+        #[command(flatten)]
+        spool: SpoolArguments,
+        /// The number of its batch (ORIGIN:EPOCH:SEQ) and the queue before each line, with tabs between
+        #[arg(long)]
+        numbers: bool,
+    },
     /// Show the lines that were refused: when, from whom, why
     Rejects {
         #[command(flatten)]
@@ -40,6 +48,7 @@ pub(super) fn run(command: &SpoolCommand) -> Result<(), Failure> {
     match command {
         SpoolCommand::Status(spool) => status(&Inspection::open(&spool.dir)?),
         SpoolCommand::Verify(spool) => verify(&Inspection::open(&spool.dir)?),
+        SpoolCommand::Export { spool, numbers } => export(&Inspection::open(&spool.dir)?, *numbers),
         SpoolCommand::Rejects { spool, since, json } => {
             rejects(&Inspection::open(&spool.dir)?, since.unwrap_or(Duration::MAX), *json)
         }
@@ -54,7 +63,7 @@ fn status(spool: &Inspection) -> Result<(), Failure> {
         "link", "backlog", "batches", "bytes", "delivered", "aside", "dropped"
     )?;
     for link in spool.links()? {
-        let dropped = link.dropped_spool_limit.lines + link.dropped_link_limit.lines;
+        let dropped: i64 = link.dropped().iter().map(|(_, amount)| amount.lines).sum();
         writeln!(
             out,
             "{:<24} {:>12} {:>10} {:>14} {:>12} {:>10} {:>10}",
@@ -81,6 +90,30 @@ fn verify(spool: &Inspection) -> Result<(), Failure> {
     }
     writeln!(out, "all is well: the books agree with the rows, and every batch with its checksum")?;
     Ok(())
+}
+
+fn export(spool: &Inspection, numbers: bool) -> Result<(), Failure> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut unreadable = 0_u64;
+    spool.batches(|Held { number, queue, lines, .. }| match lines {
+        Ok(lines) if numbers => {
+            let mut each = lines.split_inclusive(|&byte| byte == b'\n');
+            each.try_for_each(|line| write!(out, "{number}\t{queue}\t").and_then(|()| out.write_all(line)))
+        }
+        Ok(lines) => out.write_all(&lines),
+        Err(error) => {
+            unreadable += 1;
+            writeln!(io::stderr(), "batch {number} cannot be read: {error}")
+        }
+    })?;
+    out.flush()?;
+    match unreadable {
+        0 => Ok(()),
+        count => {
+            Err(anyhow::anyhow!("{count} batches cannot be read; `packetboat spool verify` tells more")
+                .into())
+        }
+    }
 }
 
 fn rejects(spool: &Inspection, since: Duration, json: bool) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! Metrics by identity, name and second: which there were, and which came twice.
 //!
-//! One ledger holds what the agent has receipted, the other what came to Graphite. What the first has
+//! One ledger holds what us-east and dmz-web have receipted, the other what came to Graphite. What the first has
 //! and the second has not is missing. A name that has a value every second costs one span, however long
 //! the demo runs.
 

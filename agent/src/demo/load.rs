@@ -11,16 +11,17 @@ use forwarder::Clock;
 use tokio::time::{Instant, sleep_until};
 
 /// Names of one host.
-pub(crate) const NAMES_OF_A_HOST: u32 = 100;
+const NAMES_OF_A_HOST: u32 = 100;
 const KINDS: [&str; 10] = ["core", "disk", "fs", "irq", "load", "mem", "net", "proc", "sock", "temp"];
 /// Slots in a second, at the least.
 const SLOTS_MIN: u32 = 20;
 /// Names in a slot, at the most: so that a message or a write stays small.
 const SLOT_NAMES_MAX: u32 = 1000;
 
-/// The metrics of some names, from its start on.
+/// The metrics of some names of one region, from its start on.
 #[derive(Debug)]
 pub(super) struct Load {
+    region: &'static str,
     names: Range<u32>,
     slots: u32,
     started: Instant,
@@ -30,9 +31,9 @@ pub(super) struct Load {
 
 impl Load {
     /// The first values are due now.
-    pub(super) fn new(names: Range<u32>, clock: &Clock) -> Self {
+    pub(super) fn new(region: &'static str, names: Range<u32>, clock: &Clock) -> Self {
         let slots = SLOTS_MIN.max(u32::try_from(names.len()).unwrap_or(u32::MAX).div_ceil(SLOT_NAMES_MAX));
-        Self { names, slots, started: Instant::now(), first_second: clock.now_seconds(), next: 0 }
+        Self { region, names, slots, started: Instant::now(), first_second: clock.now_seconds(), next: 0 }
     }
 
     /// Waits until the next slot is due; its lines, each ended by LF. Cancel-safe.
@@ -53,14 +54,14 @@ impl Load {
 
     fn lines(&self) -> Vec<u8> {
         let second = self.first_second.saturating_add_unsigned(self.next / u64::from(self.slots));
-        let mut lines = Vec::new();
+        let (mut lines, region) = (Vec::new(), self.region);
         for name in self.names.clone().filter(|name| name % self.slots == self.slot()) {
             let (host, nth) = (name / NAMES_OF_A_HOST, name % NAMES_OF_A_HOST);
             let (kind, nth) = (KINDS[nth as usize % KINDS.len()], nth as usize / KINDS.len());
             let hundredths = noise(name, second) % 10_000;
             let (whole, rest) = (hundredths / 100, hundredths % 100);
             // Writing to a Vec cannot fail.
-            _ = writeln!(lines, "us.host{host:03}.{kind}{nth} {whole}.{rest:02} {second}");
+            _ = writeln!(lines, "{region}.host{host:03}.{kind}{nth} {whole}.{rest:02} {second}");
         }
         lines
     }
@@ -83,7 +84,7 @@ mod tests {
     use crate::demo::ledger::{Counts, Ledger};
 
     fn load(names: Range<u32>) -> Load {
-        Load::new(names, &Clock::manual(Arc::new(AtomicI64::new(1_000_000))))
+        Load::new("us", names, &Clock::manual(Arc::new(AtomicI64::new(1_000_000))))
     }
 
     #[tokio::test(start_paused = true)]

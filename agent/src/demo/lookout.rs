@@ -8,9 +8,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::demo::broker;
 use crate::demo::ledger::Counts;
-use crate::demo::nodes::{self, AgentSeen, ConsumerSeen};
+use crate::demo::nodes::{self, NodeSeen};
 use crate::demo::stage::Props;
 
 /// How often it looks.
@@ -24,14 +23,15 @@ const START_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) at: Instant,
-    pub(crate) agent: AgentSeen,
+    pub(crate) us: NodeSeen,
+    pub(crate) dmz: NodeSeen,
+    pub(crate) eu: NodeSeen,
+    pub(crate) consumer: NodeSeen,
     pub(crate) link_is_cut: bool,
     /// Bytes that came over the link, ever.
     pub(crate) link_bytes: u64,
-    pub(crate) broker: broker::Load,
-    pub(crate) consumer: ConsumerSeen,
     pub(crate) graphite: Counts,
-    /// Metrics that the agent has receipted.
+    /// Metrics that us-east and dmz-web have receipted.
     pub(crate) accepted: u64,
     /// Once the producers have stopped: the metrics that are still to come.
     pub(crate) outstanding: Option<u64>,
@@ -43,20 +43,26 @@ impl Seen {
     pub(crate) fn nothing(at: Instant) -> Self {
         Self {
             at,
-            agent: AgentSeen::default(),
+            us: NodeSeen::default(),
+            dmz: NodeSeen::default(),
+            eu: NodeSeen::default(),
+            consumer: NodeSeen::default(),
             link_is_cut: false,
             link_bytes: 0,
-            broker: broker::Load::default(),
-            consumer: ConsumerSeen::default(),
             graphite: Counts::default(),
             accepted: 0,
             outstanding: None,
         }
     }
 
+    /// Whether every link does.
+    fn stands(&self) -> bool {
+        [&self.us, &self.eu, &self.consumer].iter().all(|node| node.link == "up")
+    }
+
     /// Whether nothing more is to be waited for: everything has come, or nothing is on its way any more.
     pub(crate) fn is_settled(&self) -> bool {
-        let on_the_way = self.agent.backlog > 0 || self.broker != broker::Load::default();
+        let on_the_way = [&self.us, &self.dmz, &self.eu].iter().any(|agent| agent.backlog > 0);
         self.outstanding.is_some_and(|outstanding| outstanding == 0 || !on_the_way)
     }
 }
@@ -64,8 +70,10 @@ impl Seen {
 /// Who looks, and where.
 pub(super) struct Lookout {
     pub(super) props: Props,
-    pub(super) agent_http: SocketAddr,
-    pub(super) consumer_http: SocketAddr,
+    pub(super) us: SocketAddr,
+    pub(super) dmz: SocketAddr,
+    pub(super) eu: SocketAddr,
+    pub(super) consumer: SocketAddr,
     /// Cancelled once the producers have stopped.
     pub(super) produced: CancellationToken,
 }
@@ -73,18 +81,19 @@ pub(super) struct Lookout {
 impl Lookout {
     /// What has left one place when it is looked at is at the next one, or further on.
     async fn look(&self) -> Result<Seen> {
-        let Props { link, broker, accepted, arrived, .. } = &self.props;
+        let Props { link, accepted, arrived, .. } = &self.props;
         let produced = self.produced.is_cancelled();
         let counted = accepted.counts().metrics;
-        let agent = nodes::agent(self.agent_http).await?;
-        let consumer = nodes::consumer(self.consumer_http).await?;
+        let (us, dmz) = (nodes::look(self.us).await?, nodes::look(self.dmz).await?);
+        let (eu, consumer) = (nodes::look(self.eu).await?, nodes::look(self.consumer).await?);
         Ok(Seen {
             at: Instant::now(),
-            agent,
+            us,
+            dmz,
+            eu,
+            consumer,
             link_is_cut: link.is_cut(),
             link_bytes: link.carried_bytes(),
-            broker: broker.load(),
-            consumer,
             graphite: arrived.counts(),
             accepted: counted,
             outstanding: produced.then(|| self.outstanding()),
@@ -107,7 +116,7 @@ impl Lookout {
         loop {
             let seen = self.look().await;
             match seen {
-                Ok(seen) if seen.agent.link == "up" && seen.consumer.link == "up" => return Ok(seen),
+                Ok(seen) if seen.stands() => return Ok(seen),
                 seen => ensure!(since.elapsed() < START_MAX, "the mesh does not come to stand: {seen:?}"),
             }
             sleep(START_EVERY).await;
@@ -129,19 +138,21 @@ impl Lookout {
 mod tests {
     use super::*;
 
-    fn seen(outstanding: Option<u64>, backlog: u64, waiting: usize, lent: usize) -> Seen {
-        let agent = AgentSeen { backlog, ..AgentSeen::default() };
-        let broker = broker::Load { waiting, lent };
-        Seen { agent, broker, outstanding, ..Seen::nothing(Instant::now()) }
+    fn check(outstanding: Option<u64>, [us, dmz, eu]: [u64; 3], is_settled: bool) {
+        let agent = |backlog| NodeSeen { backlog, ..NodeSeen::default() };
+        let seen = Seen::nothing(Instant::now());
+        let seen = Seen { us: agent(us), dmz: agent(dmz), eu: agent(eu), outstanding, ..seen };
+        assert_eq!(seen.is_settled(), is_settled, "{seen:?}");
     }
 
     #[test]
     fn it_is_settled_when_all_has_come_or_nothing_can() {
-        assert!(!seen(None, 0, 0, 0).is_settled(), "more is produced");
-        assert!(!seen(Some(1), 1, 0, 0).is_settled(), "in the spool");
-        assert!(!seen(Some(1), 0, 1, 0).is_settled(), "at the broker");
-        assert!(!seen(Some(1), 0, 0, 1).is_settled(), "with the consumer");
-        assert!(seen(Some(1), 0, 0, 0).is_settled(), "lost");
-        assert!(seen(Some(0), 1, 1, 1).is_settled(), "only the receipts are outstanding");
+        check(None, [0, 0, 0], false);
+        check(Some(1), [1, 0, 0], false);
+        check(Some(1), [0, 1, 0], false);
+        check(Some(1), [0, 0, 1], false);
+        check(Some(1), [0, 0, 0], true);
+        // Only the next hops' words are outstanding.
+        check(Some(0), [1, 1, 1], true);
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::demo::figures::size;
 use crate::demo::lookout::Seen;
-use crate::demo::stage::{self, Director};
+use crate::demo::stage::{self, DMZ_PART, Director};
 use crate::demo::verdict::Verdict;
 
 /// Parts of the whole time after which the link is cut and mended, and the producers stop; the rest is
@@ -62,23 +62,27 @@ async fn play<W: Write>(
 ) -> Result<()> {
     let at = |part: f64| teller.started + length.mul_f64(part);
     let (cut_at, mend_at, stop_at) = (at(CUT_AT), at(MEND_AT), at(STOP_AT));
-    teller.tell(&format!("{rate} metrics a second go to agent us-east, over STOMP and plaintext"))?;
-    if let Some(http) = director.listen.http {
-        teller.tell(&format!("it can be looked at: packetboat status --url http://{http}"))?;
-    }
+    let in_dmz = rate / DMZ_PART;
+    teller.tell(&format!(
+        "{} metrics a second go to us-east, which forwards to eu, and {in_dmz} to dmz-web, where eu collects",
+        rate - in_dmz
+    ))?;
+    teller.tell(&format!("us-east can be looked at: packetboat status --url http://{}", director.http))?;
 
     sleep_until(cut_at).await;
     director.link.cut();
     let arrived = director.seen.borrow().graphite.metrics;
-    teller.tell(&format!("the link to the EU is cut; {arrived} metrics are in Graphite"))?;
+    teller.tell(&format!("the link from us-east to eu is cut; {arrived} metrics are in Graphite"))?;
 
     sleep_until(mend_at).await;
-    let agent = director.seen.borrow().agent.clone();
-    let (oldest, spool) = (agent.oldest.as_secs_f64(), size(agent.spool_bytes));
+    let seen = director.seen.borrow().clone();
+    let (oldest, spool) = (seen.us.oldest.as_secs_f64(), size(seen.us.spool_bytes));
     teller.tell(&format!(
-        "the backlog has grown to {} metrics, the oldest {oldest:.1} s old; the spool holds {spool}",
-        agent.backlog
+        "the backlog of us-east has grown to {} metrics, the oldest {oldest:.1} s old; its spool holds {spool}",
+        seen.us.backlog
     ))?;
+    let came = seen.graphite.metrics - arrived;
+    teller.tell(&format!("{came} metrics came to Graphite meanwhile: eu goes on collecting from dmz-web"))?;
     director.link.mend();
     teller.tell("the link is mended")?;
 
@@ -95,13 +99,18 @@ async fn drain<W: Write>(
     teller: &mut Teller<'_, W>,
 ) -> Result<()> {
     let mended = Instant::now();
-    let drained = |seen: &Seen| seen.at > mended && seen.agent.link == "up" && seen.agent.oldest < FRESH;
+    let drained = |seen: &Seen| seen.at > mended && seen.us.link == "up" && seen.us.oldest < FRESH;
     if let Ok(done) = timeout_at(deadline, wait(director, drained)).await {
         done?;
-        teller.tell(&format!("the backlog is drained, {:.1} s later", mended.elapsed().as_secs_f64()))?;
+        teller.tell(&format!(
+            "the backlog of us-east is drained, {:.1} s later",
+            mended.elapsed().as_secs_f64()
+        ))?;
     } else {
-        let backlog = director.seen.borrow().agent.backlog;
-        teller.tell(&format!("the backlog is {backlog} metrics: they come faster than they are carried"))?;
+        let backlog = director.seen.borrow().us.backlog;
+        teller.tell(&format!(
+            "the backlog of us-east is {backlog} metrics: they come faster than they are carried"
+        ))?;
     }
     Ok(())
 }
@@ -145,7 +154,9 @@ mod tests {
         assert!(verdict.is_good(), "{told}");
         assert_eq!(verdict.accepted, verdict.arrived, "{told}");
         assert!(verdict.accepted >= u64::from(RATE) * 2, "{told}");
-        for what in ["is cut", "has grown to", "is mended", "the backlog is ", "the producers stop"] {
+        for what in
+            ["is cut", "has grown to", "goes on collecting", "is mended", "us-east is ", "the producers stop"]
+        {
             assert!(told.contains(what), "no {what:?} in {told}");
         }
         assert_eq!(told.lines().last(), Some(verdict.to_string().as_str()));
@@ -154,7 +165,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_metric_that_never_comes_is_missed() {
         let verdict = stage::run(RATE, async |director| {
-            // As if the agent had receipted a metric and lost it.
+            // As if an agent had receipted a metric and lost it.
             director.accepted.enter(b"us.host000.lost 1 1000\n");
             finish(director, &mut Teller { out: &mut Vec::new(), started: Instant::now() }).await
         })
@@ -170,7 +181,7 @@ mod tests {
         let mut out = Vec::new();
         let verdict = stage::run(RATE, async |director| {
             director.link.cut();
-            director.seen.wait_for(|seen| seen.agent.link == "down" && seen.agent.backlog > 0).await?;
+            director.seen.wait_for(|seen| seen.us.link == "down" && seen.us.backlog > 0).await?;
             quit.cancel();
             let mut teller = Teller { out: &mut out, started: Instant::now() };
             let played =

@@ -1,6 +1,6 @@
-//! The hosts of the demo: half of them send over STOMP, half in Graphite's plaintext.
+//! The hosts of one region of the demo: half of them send over STOMP, half in Graphite's plaintext.
 //!
-//! They keep what they have sent until the agent has said that it has it, and only then enter it as
+//! They keep what they have sent until their agent has said that it has it, and only then enter it as
 //! accepted: by a RECEIPT, or by the FIN that answers a half-close.
 
 mod plaintext;
@@ -16,18 +16,20 @@ use tokio_util::sync::CancellationToken;
 use crate::demo::ledger::Ledger;
 use crate::demo::load::Load;
 
-/// What the producers have in common.
+/// What the producers of a region have in common.
 #[derive(Debug, Clone)]
 pub(super) struct Producers {
-    /// Where the agent takes STOMP.
+    /// What their names begin with.
+    pub(super) region: &'static str,
+    /// Where their agent takes STOMP.
     pub(super) stomp: SocketAddr,
-    /// Where the agent takes plaintext.
+    /// Where their agent takes plaintext.
     pub(super) plaintext: SocketAddr,
-    /// The queue of the agent.
+    /// The queue that they send to.
     pub(super) queue: String,
     /// Names that have a value every second.
     pub(super) names: u32,
-    /// What the agent has.
+    /// What has a receipt.
     pub(super) accepted: Ledger,
 }
 
@@ -36,7 +38,8 @@ impl Producers {
     pub(super) async fn run(&self, clock: &Clock, stop: &CancellationToken) -> Result<()> {
         let (over_stomp, in_plaintext) = (self.clone(), self.clone());
         let (half, stop) = (self.names / 2, stop.clone());
-        let (first, second) = (Load::new(0..half, clock), Load::new(half..self.names, clock));
+        let load = |names| Load::new(self.region, names, clock);
+        let (first, second) = (load(0..half), load(half..self.names));
         // Tasks of their own: a producer that catches up is in nobody's way.
         let mut producers = JoinSet::new();
         let stop_too = stop.clone();

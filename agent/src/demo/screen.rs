@@ -68,7 +68,7 @@ struct Show<'a> {
 impl<'a> Show<'a> {
     fn begin(rate: u32, director: &'a mut Director, log: &'a LogTail) -> Result<Self> {
         let screen = Screen::open()?;
-        let view = View::new(rate, director.listen.http, director.seen.borrow_and_update().clone());
+        let view = View::new(rate, director.http, director.seen.borrow_and_update().clone());
         Ok(Self { screen, director, log, view })
     }
 

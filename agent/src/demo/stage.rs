@@ -1,8 +1,9 @@
 //! The mesh of the demo: what runs, in which order it starts and stops, and what can be done to it.
 //!
-//! The agent, the consumer and the topology are the product's. The broker and Graphite are stand-ins; the
-//! link between the agent and the broker is a proxy that can be cut.
+//! The agents, the consumer and the topology are the product's. Graphite is a stand-in, and the link from
+//! us-east to eu leads through a proxy that can be cut.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,27 +12,27 @@ use forwarder::Clock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use topology::Mesh;
-use topology::model::Listen;
 
 use crate::consume::run_consumer;
 use crate::crew::{self, Stage};
-use crate::demo::broker::Broker;
 use crate::demo::graphite;
 use crate::demo::ledger::Ledger;
 use crate::demo::link::Link;
 use crate::demo::lookout::{Lookout, Seen};
-use crate::demo::places::{AGENT, CONSUMER, NodePorts, Places};
+use crate::demo::places::{AgentPorts, CONSUMER, DMZ, EU, NodePorts, Places, US};
 use crate::demo::producers::Producers;
 use crate::demo::verdict::Verdict;
 use crate::run::run_agent;
+
+/// Of so many metrics one comes from the DMZ.
+pub(super) const DMZ_PART: u32 = 10;
 
 /// What everybody on the stage has in hand. Clones are the same things.
 #[derive(Clone)]
 pub(super) struct Props {
     pub(super) clock: Clock,
     pub(super) link: Link,
-    pub(super) broker: Broker,
-    /// What the agent has receipted.
+    /// What us-east and dmz-web have receipted.
     pub(super) accepted: Ledger,
     /// What has come to Graphite.
     pub(super) arrived: Ledger,
@@ -45,9 +46,9 @@ pub(crate) struct Director {
     pub(crate) seen: watch::Receiver<Seen>,
     /// Has the producers stop.
     pub(crate) enough: CancellationToken,
-    /// Where the agent listens.
-    pub(crate) listen: Listen,
-    /// So that a test can have the agent receipt what never comes.
+    /// Where us-east shows itself.
+    pub(crate) http: SocketAddr,
+    /// So that a test can have an agent receipt what never comes.
     #[cfg(test)]
     pub(crate) accepted: Ledger,
 }
@@ -56,13 +57,12 @@ pub(crate) struct Director {
 /// and tells what became of every metric.
 pub(crate) async fn run(rate: u32, play: impl AsyncFnOnce(&mut Director) -> Result<()>) -> Result<Verdict> {
     let dir = tempfile::Builder::new().prefix("packetboat-demo-").tempdir();
-    let dir = dir.context("cannot make a directory for the demo's spool; TMPDIR names another place")?;
+    let dir = dir.context("cannot make a directory for the demo's spools; TMPDIR names another place")?;
     let places = Places::find().await.context("cannot listen on loopback")?;
     let mesh = Arc::new(places.mesh(dir.path())?);
     let props = Props {
         clock: Clock::system(),
         link: Link::new(),
-        broker: Broker::new(&mesh.queue),
         accepted: Ledger::default(),
         arrived: Ledger::default(),
     };
@@ -77,24 +77,23 @@ pub(crate) async fn run(rate: u32, play: impl AsyncFnOnce(&mut Director) -> Resu
     Ok(Verdict::of(&props.accepted, &props.arrived))
 }
 
-/// Starts everything but the producers. It is stopped in the order of the road.
-fn start(places: Places, mesh: &Arc<Mesh>, dir: &Path, props: &Props) -> Result<([Stage; 3], NodePorts)> {
-    let Props { clock, link, broker, arrived, .. } = props.clone();
-    let upstream = places.broker.local_addr()?;
-    let (mut agent, mut consumer, mut rest) = (Stage::default(), Stage::default(), Stage::default());
+/// Starts everything but the producers. Who dials is stopped before who is dialled.
+fn start(places: Places, mesh: &Arc<Mesh>, dir: &Path, props: &Props) -> Result<([Stage; 4], NodePorts)> {
+    let Props { clock, link, arrived, .. } = props.clone();
+    let upstream = places.nodes.eu.stomp.address();
+    let (mut dialling, mut eu, mut dmz, mut rest) =
+        (Stage::default(), Stage::default(), Stage::default(), Stage::default());
     rest.start("the demo's Graphite", |stop| graphite::serve(places.graphite, arrived, stop));
-    rest.start("the demo's broker", |stop| broker.serve(places.broker, stop));
     rest.start("the demo's link", |stop| link.serve(places.link, upstream, stop));
-    let (its_mesh, its_clock) = (Arc::clone(mesh), clock.clone());
-    agent.start(
-        AGENT,
-        |stop| async move { run_agent(&its_mesh, its_mesh.agent(AGENT)?, its_clock, stop).await },
-    );
-    let (its_mesh, dead_letters) = (Arc::clone(mesh), dir.join(CONSUMER));
-    consumer.start(CONSUMER, |stop| async move {
-        run_consumer(&its_mesh, its_mesh.consumer(CONSUMER)?, dead_letters, clock, stop).await
+    for (stage, name) in [(&mut dialling, US), (&mut eu, EU), (&mut dmz, DMZ)] {
+        let (mesh, clock) = (Arc::clone(mesh), clock.clone());
+        stage.start(name, |stop| async move { run_agent(&mesh, mesh.agent(name)?, clock, stop).await });
+    }
+    let (mesh, dead_letters) = (Arc::clone(mesh), dir.join(CONSUMER));
+    dialling.start(CONSUMER, |stop| async move {
+        run_consumer(&mesh, mesh.consumer(CONSUMER)?, dead_letters, clock, stop).await
     });
-    Ok(([agent, consumer, rest], places.nodes))
+    Ok(([dialling, eu, dmz, rest], places.nodes))
 }
 
 /// Produces and looks on, until `play` is over.
@@ -105,17 +104,22 @@ async fn perform(
     props: &Props,
     play: impl AsyncFnOnce(&mut Director) -> Result<()>,
 ) -> Result<()> {
-    let producers = Producers {
-        stomp: ports.agent_stomp.address(),
-        plaintext: ports.agent_graphite.address(),
+    let producers = |region, agent: &AgentPorts, names| Producers {
+        region,
+        stomp: agent.stomp.address(),
+        plaintext: agent.graphite.address(),
         queue: mesh.queue.clone(),
-        names: rate,
+        names,
         accepted: props.accepted.clone(),
     };
+    let in_dmz = rate / DMZ_PART;
+    let (us, dmz) = (producers("us", &ports.us, rate - in_dmz), producers("dmz", &ports.dmz, in_dmz));
     let lookout = Lookout {
         props: props.clone(),
-        agent_http: ports.agent_http.address(),
-        consumer_http: ports.consumer_http.address(),
+        us: ports.us.http.address(),
+        dmz: ports.dmz.http.address(),
+        eu: ports.eu.http.address(),
+        consumer: ports.consumer_http.address(),
         produced: CancellationToken::new(),
     };
     let (show, seen) = watch::channel(lookout.first_look().await?);
@@ -124,12 +128,12 @@ async fn perform(
         link: props.link.clone(),
         seen,
         enough: enough.clone(),
-        listen: mesh.agent(AGENT)?.listen.clone(),
+        http: lookout.us,
         #[cfg(test)]
         accepted: props.accepted.clone(),
     };
     let producing = async {
-        producers.run(&props.clock, &enough).await?;
+        tokio::try_join!(us.run(&props.clock, &enough), dmz.run(&props.clock, &enough))?;
         lookout.produced.cancel();
         Ok(())
     };

@@ -4,10 +4,10 @@ use std::fmt;
 
 use crate::demo::ledger::{Counts, Ledger};
 
-/// What became of the metrics that the agent has receipted.
+/// What became of the metrics that us-east and dmz-web have receipted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    /// Metrics that the agent has receipted.
+    /// Metrics that us-east and dmz-web have receipted.
     pub(crate) accepted: u64,
     /// Metrics that came to Graphite.
     pub(crate) arrived: u64,

@@ -3,6 +3,7 @@
 //! Over TCP there is a receipt all the same: the FIN that answers a client's half-close is sent only
 //! once everything that the client has sent is committed. In every other case (a commit failed, the
 //! agent stops, the process dies) the connection is reset, so that a FIN never means anything else.
+//! Over TLS the client ends with `close_notify`, and its receipt is ours and the FIN after it.
 //! A client that does not half-close gets no receipt; it loses at most what was still under way.
 //!
 //! Over UDP there is none: what comes while the spool is full is dropped and counted.
@@ -14,6 +15,7 @@ mod scratch;
 mod session;
 mod tcp;
 mod udp;
+mod wire;
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,7 +25,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
 
-pub use tcp::{Limits, serve_tcp};
+pub use tcp::serve_tcp;
 pub use udp::serve_udp;
 
 /// Connections that the kernel holds until they are accepted.
@@ -58,6 +60,11 @@ pub fn bind(address: SocketAddr) -> Result<(TcpListener, UdpSocket), BindError> 
     let address = listener.local_addr().unwrap_or(address);
     let socket = bind_udp(address).map_err(|cause| BindError { protocol: "UDP", address, cause })?;
     Ok((listener, socket))
+}
+
+/// Binds TCP only, for TLS: there is none over UDP. To be called within a tokio runtime.
+pub fn bind_tls(address: SocketAddr) -> Result<TcpListener, BindError> {
+    bind_tcp(address).map_err(|cause| BindError { protocol: "TCP", address, cause })
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {

@@ -7,19 +7,22 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use forwarder::Clock;
+use forwarder::{Batch, Clock};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::ingest::Sender;
 use crate::ingest::dead_letters::DeadLetters;
 use crate::ingest::line::{Checked, Reason, Refused};
 use crate::ingest::open_batch::OpenBatch;
 use crate::ingest::pace::CommitPace;
 use crate::ingest::route::Router;
+use crate::ingest::{Sender, arrival};
 use crate::metrics::Metrics;
-use crate::spool::{Commit, CommitError, Desk, RawBatch, Reject};
+use crate::spool::{Commit, CommitError, Desk, Entry, Loan, RawBatch, Reject};
+
+/// The queue of what names none: the first one of the topology.
+pub const DEFAULT_QUEUE: usize = 0;
 
 /// Takes checked lines towards the spool. Cheap to clone; one per agent.
 #[derive(Clone)]
@@ -47,6 +50,9 @@ struct Lane {
     turn: Semaphore,
 }
 
+/// What subscribers have acknowledged.
+pub type Ends = Vec<Loan>;
+
 /// Tells when the lines of one [`Intake::accept`] are on disk. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Ticket {
@@ -61,6 +67,13 @@ impl Ticket {
             commit.settled().await?;
         }
         self.last.settled().await
+    }
+
+    /// What this and `other` hang on, together.
+    pub fn and(mut self, other: Self) -> Self {
+        self.earlier.push(self.last);
+        self.earlier.extend(other.earlier);
+        Self { last: other.last, earlier: self.earlier }
     }
 
     /// Whether `other` hangs on exactly the same commit, so that waiting once serves both.
@@ -95,10 +108,20 @@ impl Intake {
         Self(Arc::new(Shared { router, lanes, dead_letters, desk, metrics, clock, commit_interval }))
     }
 
-    /// Waits until the spool takes metrics. A listener asks before it reads, so that a producer is
-    /// held back by TCP and not by memory. Cancel-safe.
-    pub async fn room(&self) {
-        self.0.desk.room().await;
+    /// Waits until the spool takes metrics for a queue. A listener asks before it reads, so that a producer
+    /// is held back by TCP and not by memory. Cancel-safe.
+    pub async fn room(&self, queue: usize) {
+        self.0.desk.room(queue).await;
+    }
+
+    /// As [`Self::room`], where it is not known yet for which queue.
+    pub async fn any_room(&self) {
+        self.0.desk.any_room().await;
+    }
+
+    /// By queue, whether it is at its limit, or the spool is, and refuses.
+    pub fn full(&self) -> Arc<[bool]> {
+        self.0.desk.full()
     }
 
     /// Whether the spool is at its limit and refuses.
@@ -106,18 +129,18 @@ impl Intake {
         self.0.desk.is_full()
     }
 
-    /// Takes all of `checked`, good lines and refused ones, and empties it. Waits while there is no
-    /// room. Not cancel-safe: cancelled, a part of the lines may have been taken.
-    pub async fn accept(&self, from: &Sender, checked: &mut Checked) -> Ticket {
-        self.room().await;
-        self.take(from, checked).await
+    /// Takes all of `checked` into a queue, good lines and refused ones, and empties it. Waits while there is
+    /// no room. Not cancel-safe: cancelled, a part of the lines may have been taken.
+    pub async fn accept(&self, from: &Sender, queue: usize, checked: &mut Checked) -> Ticket {
+        self.room(queue).await;
+        self.take(from, queue, checked).await
     }
 
     /// As [`Intake::accept`], for whoever cannot wait for room and has just asked [`Intake::is_full`]: one
     /// that waited all the same, because that changed a moment later, would wait for as long as it is so.
-    pub async fn take(&self, from: &Sender, checked: &mut Checked) -> Ticket {
+    pub async fn take(&self, from: &Sender, queue: usize, checked: &mut Checked) -> Ticket {
         let mut commits = Vec::new();
-        for piece in self.0.router.pieces(&checked.lines) {
+        for piece in self.0.router.pieces(queue, &checked.lines) {
             let lane = &self.0.lanes[piece.link_set];
             let mut rest = piece.lines;
             while !rest.is_empty() {
@@ -139,32 +162,53 @@ impl Intake {
         Ticket::on(commits)
     }
 
-    /// Takes all of `checked` into one commit of its own, after the lines that wait in open batches: a
-    /// transaction, whose lines become durable together or not at all.
-    pub async fn accept_whole(&self, from: &Sender, checked: &mut Checked) -> Ticket {
-        self.room().await;
+    /// Takes all lines of a transaction, and with them the ends of `ends`, into one commit of its own, after
+    /// the lines that wait in open batches: they become durable together or not at all.
+    pub async fn accept_whole(&self, from: &Sender, lines: &mut [Checked], ends: Ends) -> Ticket {
+        for (queue, _) in lines.iter().enumerate().filter(|(_, checked)| !checked.is_empty()) {
+            self.room(queue).await;
+        }
+        let mut entry = Entry::default();
+        for (queue, checked) in lines.iter_mut().enumerate() {
+            for piece in self.0.router.pieces(queue, &checked.lines) {
+                let lane = &self.0.lanes[piece.link_set];
+                if let Some((_, before)) = lane.waiting() {
+                    self.seal_if_open(lane, &before).await;
+                }
+                let mut rest = piece.lines;
+                while !rest.is_empty() {
+                    let mut open = OpenBatch::new();
+                    let taken = open.fill(rest, checked.timestamps, from.input, self.now());
+                    rest = &rest[taken..];
+                    entry.sealed.push(self.0.desk.seal(open.take().0, piece.link_set));
+                }
+            }
+            let rejects = self.rejects(from, checked);
+            if !rejects.is_empty() {
+                entry.sealed.push(self.0.desk.seal(RawBatch { rejects, ..RawBatch::default() }, 0));
+            }
+            checked.clear();
+        }
+        self.bring(entry, ends).await
+    }
+
+    /// Takes what another node sent, whose lines are `lines`. A part that came before is not taken again.
+    pub async fn pass(&self, from: &Sender, queue: usize, batch: &Batch, lines: &[u8]) -> Ticket {
+        self.room(queue).await;
+        let arrivals = arrival::arrivals(&self.0.router, &self.0.desk, from.input, queue, batch, lines);
+        self.bring(arrivals.into(), Vec::new()).await
+    }
+
+    /// Ends leases durably, with nothing else.
+    pub async fn end(&self, ends: Ends) -> Ticket {
+        self.bring(Entry::default(), ends).await
+    }
+
+    async fn bring(&self, mut entry: Entry, ends: Ends) -> Ticket {
         let commit = Arc::<Commit>::default();
-        let mut sealed = Vec::new();
-        for piece in self.0.router.pieces(&checked.lines) {
-            let lane = &self.0.lanes[piece.link_set];
-            if let Some((_, before)) = lane.waiting() {
-                self.seal_if_open(lane, &before).await;
-            }
-            let mut rest = piece.lines;
-            while !rest.is_empty() {
-                let mut open = OpenBatch::new();
-                let taken = open.fill(rest, checked.timestamps, from.input, self.now());
-                rest = &rest[taken..];
-                sealed.push(self.0.desk.seal(open.take().0, piece.link_set));
-            }
-        }
-        let rejects = self.rejects(from, checked);
-        if !rejects.is_empty() {
-            sealed.push(self.0.desk.seal(RawBatch { rejects, ..RawBatch::default() }, 0));
-        }
         let slot = self.0.desk.slot().await;
-        self.0.desk.append(sealed, Arc::clone(&commit), slot);
-        checked.clear();
+        entry.end(ends);
+        self.0.desk.append(entry, Arc::clone(&commit), slot);
         Ticket::on(vec![commit])
     }
 
@@ -220,7 +264,7 @@ impl Intake {
 
     /// Puts a whole body by that cannot go on, whatever the limits of the dead letters.
     pub async fn set_aside(&self, from: &Sender, reason: &str, body: &[u8]) -> Ticket {
-        self.room().await;
+        self.room(DEFAULT_QUEUE).await;
         let reject = Reject {
             at_ms: self.0.clock.now_ms(),
             from: from.clone(),

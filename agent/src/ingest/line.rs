@@ -72,11 +72,14 @@ pub enum Reason {
     Value,
     /// The timestamp is not a number of seconds.
     Timestamp,
+    /// Its sender may not send a metric of that name.
+    NotAllowed,
 }
 
 impl Reason {
     /// Every reason, in the order of its discriminants.
-    pub const ALL: [Self; 5] = [Self::TooLong, Self::Fields, Self::Name, Self::Value, Self::Timestamp];
+    pub const ALL: [Self; 6] =
+        [Self::TooLong, Self::Fields, Self::Name, Self::Value, Self::Timestamp, Self::NotAllowed];
 
     /// The value of the `reason` label.
     pub fn as_str(self) -> &'static str {
@@ -86,6 +89,7 @@ impl Reason {
             Self::Name => "name",
             Self::Value => "value",
             Self::Timestamp => "timestamp",
+            Self::NotAllowed => "not_allowed",
         }
     }
 }
@@ -109,6 +113,20 @@ impl Checked {
     pub fn refused_count(&self) -> u64 {
         let only_counted: u64 = self.refused_only_counted.iter().copied().map(u64::from).sum();
         self.refused.len() as u64 + only_counted
+    }
+
+    /// Refuses the lines from byte `from` on whose name is not allowed.
+    pub fn refuse_names(&mut self, from: usize, is_allowed: impl Fn(&[u8]) -> bool) {
+        let lines = self.lines.split_off(from);
+        for line in lines.split_inclusive(|&byte| byte == b'\n') {
+            let name = line.split(|&byte| byte == b' ').next().unwrap_or_default();
+            if is_allowed(name) {
+                self.lines.extend_from_slice(line);
+            } else {
+                self.count -= 1;
+                self.refuse(Reason::NotAllowed, line.strip_suffix(b"\n").unwrap_or(line));
+            }
+        }
     }
 
     /// Adds a line that did not pass.

@@ -1,38 +1,50 @@
-//! STOMP in: a server of STOMP 1.0, 1.1 and 1.2 for producers.
+//! STOMP: a server of STOMP 1.0, 1.1 and 1.2 for producers, for subscribers and for other nodes.
 //!
 //! In the order of the road: `server` accepts connections; of each, `inflow` reads, `decode` finds the
-//! frames, `session` decides what each means (`negotiate`, `transaction`, `refusal`), the lines go to
+//! frames, `session` decides what each means (`negotiate`, `transaction`, `node_batch`, `refusal`), the lines go to
 //! the intake, and `outflow` writes each RECEIPT once its lines are on disk. A RECEIPT confirms its own
 //! frame only; reading goes on while earlier frames wait for their commit.
 //!
-//! `decode`, `encode` and `session` know neither sockets nor clocks. The demo's broker reads and writes
-//! its frames with the same code.
+//! `decode`, `encode` and `session` know neither sockets nor clocks.
 
 mod budget;
-mod complaints;
-pub(crate) mod decode;
-pub(crate) mod encode;
-pub(crate) mod frame;
+mod decode;
+mod encode;
+mod frame;
 mod inflow;
-pub(crate) mod negotiate;
+mod lending;
+mod message;
+mod negotiate;
+mod node_batch;
 mod outflow;
 mod patience;
 mod read_buffer;
-pub(crate) mod refusal;
+mod refusal;
 mod server;
 mod session;
+mod subscriptions;
 mod transaction;
-pub(crate) mod version;
+mod version;
 
 use std::time::Duration;
 
-pub use server::serve;
+pub use server::{Guests, serve};
+
+use crate::users::Peers;
 
 /// What the server offers, and to how much of it a client is held.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The destinations that take metrics, such as `/queue/graphite`.
+    /// The name of the mesh.
+    pub mesh: String,
+    /// The name of this node of it.
+    pub node: String,
+    /// The destinations that take metrics, such as `/queue/graphite`, in the order of the topology's queues.
     pub destinations: Vec<String>,
+    /// Whether they have subscribers.
+    pub serves: bool,
+    /// The nodes with a declared link to this one.
+    pub peers: Peers,
     /// How often we can send a heart-beat. `ZERO`: never.
     pub beats_offered: Duration,
     /// How often we wish for one from the client. `ZERO`: never.
@@ -73,10 +85,14 @@ pub struct Limits {
 }
 
 impl Settings {
-    /// The usual limits, for a server that takes metrics to `destinations`.
-    pub fn new(destinations: Vec<String>) -> Self {
+    /// The usual limits, for `node` of `mesh`, which takes metrics to `destinations`.
+    pub fn new(mesh: &str, node: &str, destinations: Vec<String>) -> Self {
         Self {
+            mesh: mesh.to_owned(),
+            node: node.to_owned(),
             destinations,
+            serves: false,
+            peers: Peers::new(&[]),
             beats_offered: Duration::from_secs(1),
             beats_wished: Duration::from_secs(10),
             limits: Limits::default(),
@@ -87,7 +103,7 @@ impl Settings {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 4096,
+            connections: 16_384,
             header_bytes: 16 * 1024,
             header_count: 128,
             body_bytes: 1024 * 1024,

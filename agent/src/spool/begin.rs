@@ -44,7 +44,8 @@ impl Begun {
     ) -> Result<Self, rusqlite::Error> {
         schema::set_up(&db, limits.checkpoint_pages())?;
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let names = Names::start(&tx, &config.queue, &config.node, epoch)?;
+        let names =
+            Names::start(&tx, config.queues.iter().map(|queue| queue.name.as_str()), &config.node, epoch)?;
         let mut links = Vec::new();
         for link in &config.links {
             let row = schema::link_row(&tx, &link.name)?;

@@ -9,13 +9,15 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use forwarder::Clock;
+use forwarder::{Clock, LeaseKey, Returns};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::metrics::Metrics;
 use crate::spool::leases::LinkLeases;
 use crate::spool::seal::Press;
-use crate::spool::{Commit, CommitError, Lent, RawBatch, Sealed, Spool, SpoolError, Verdict};
+use crate::spool::{
+    Arrival, Commit, CommitError, Lent, LinkSet, Loan, RawBatch, Sealed, Spool, SpoolError, Taken, Verdict,
+};
 
 /// Batches that may be sealed and not committed: what bounds the memory between intake and disk.
 const SLOTS: usize = 64;
@@ -29,12 +31,74 @@ const SETTLES_MAX: usize = 32;
 pub struct Desk {
     commands: mpsc::Sender<Command>,
     slots: Arc<Semaphore>,
-    is_full: watch::Receiver<bool>,
+    /// By queue, whether nothing is taken for it.
+    full: watch::Receiver<Arc<[bool]>>,
     press: Arc<Press>,
     /// By link.
     leases: Arc<[Arc<LinkLeases>]>,
-    /// By set of links, the links in it.
-    link_sets: Arc<[Vec<usize>]>,
+    link_sets: Arc<[LinkSet]>,
+}
+
+/// What becomes durable together, or not at all.
+#[derive(Debug, Default)]
+pub struct Entry {
+    /// Lines that this node took in.
+    pub sealed: Vec<Sealed>,
+    /// What other nodes sent.
+    pub arrivals: Vec<Arrival>,
+    /// Words of next hops that belong to the same transaction.
+    pub(super) ends: Vec<LeaseEnd>,
+}
+
+/// The next hop's word on a lease, as a part of a transaction: until that is committed the lease is still
+/// out, and it is given back should the transaction fail.
+#[derive(Debug)]
+pub struct LeaseEnd {
+    link: usize,
+    key: LeaseKey,
+    rows: RangeInclusive<i64>,
+    verdict: Verdict,
+    leases: Arc<LinkLeases>,
+}
+
+impl From<Vec<Sealed>> for Entry {
+    fn from(sealed: Vec<Sealed>) -> Self {
+        Self { sealed, ..Self::default() }
+    }
+}
+
+impl From<Vec<Arrival>> for Entry {
+    fn from(arrivals: Vec<Arrival>) -> Self {
+        Self { arrivals, ..Self::default() }
+    }
+}
+
+impl Entry {
+    /// Adds what subscribers have acknowledged. To be called when nothing is waited for any more: from here
+    /// on only the commit, or its failure, gives the batches back.
+    pub fn end(&mut self, loans: Vec<Loan>) {
+        self.ends.extend(loans.into_iter().filter_map(Loan::into_end));
+    }
+
+    /// Every batch that it appends, if none is a duplicate.
+    fn all_sealed(&self) -> impl Iterator<Item = &Sealed> {
+        self.sealed.iter().chain(self.arrivals.iter().flat_map(Arrival::sealed))
+    }
+
+    fn appends(&self) -> bool {
+        self.all_sealed().next().is_some()
+    }
+
+    fn end_leases(&self, committed: bool) {
+        for LeaseEnd { key, rows, leases, .. } in &self.ends {
+            if committed {
+                leases.end(*key);
+                leases.settled(*rows.start());
+            } else {
+                leases.give_back(*key);
+            }
+        }
+    }
 }
 
 /// The right to bring one batch, at once: bringing it waits for nothing, so that a batch that was taken
@@ -72,7 +136,7 @@ type Look = Box<dyn FnOnce(&mut Spool) + Send>;
 
 enum Command {
     Append {
-        sealed: Vec<Sealed>,
+        entry: Entry,
         owed: Owed,
         uncommitted: Uncommitted,
     },
@@ -95,34 +159,46 @@ impl Desk {
     /// A desk for `spool`, and the worker to run on a thread of its own.
     pub fn new(spool: Spool, metrics: Arc<Metrics>, clock: Clock) -> (Self, DeskWorker) {
         let (commands, inbox) = mpsc::channel(4 * GROUP_MAX);
-        let (full, is_full) = watch::channel(spool.is_full());
+        let (tell_full, full) = watch::channel(spool.full_queues());
         let desk = Self {
             commands,
             slots: Arc::new(Semaphore::new(SLOTS)),
-            is_full,
+            full,
             press: Arc::default(),
             leases: spool.links.iter().map(|link| Arc::clone(&link.leases)).collect(),
             link_sets: spool.config.link_sets.iter().cloned().collect(),
         };
-        (desk, DeskWorker { spool, inbox, left_over: Group::default(), full, metrics, clock })
+        (desk, DeskWorker { spool, inbox, left_over: Group::default(), full: tell_full, metrics, clock })
     }
 
-    /// Waits until the spool takes metrics. Cancel-safe.
-    pub async fn room(&self) {
+    /// Waits until the spool takes metrics for a queue. Cancel-safe.
+    pub async fn room(&self, queue: usize) {
         // Once the thread has ended nothing is taken any more, until the process ends.
-        if self.is_full.clone().wait_for(|full| !full).await.is_err() {
+        if self.full.clone().wait_for(|full| !full[queue]).await.is_err() {
             std::future::pending().await
         }
     }
 
-    /// Whether the spool is at its limit, or its disk is full.
+    /// Waits until the spool takes metrics for any queue. Cancel-safe.
+    pub async fn any_room(&self) {
+        if self.full.clone().wait_for(|full| full.iter().any(|full| !full)).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// By queue, whether it is at its limit, the spool is, or the disk is full.
+    pub fn full(&self) -> Arc<[bool]> {
+        Arc::clone(&self.full.borrow())
+    }
+
+    /// Whether nothing is taken for any queue.
     pub fn is_full(&self) -> bool {
-        *self.is_full.borrow()
+        self.full.borrow().iter().all(|&full| full)
     }
 
     /// Whether batches wait to be lent to a link of set number `link_set`.
     pub fn has_waiting(&self, link_set: usize) -> bool {
-        self.link_sets[link_set].iter().any(|&link| self.leases[link].has_waiting())
+        self.link_sets[link_set].links.iter().any(|&link| self.leases[link].has_waiting())
     }
 
     /// Waits for the right to bring one batch. Cancel-safe.
@@ -140,13 +216,22 @@ impl Desk {
         self.press.seal(batch, link_set)
     }
 
-    /// Brings batches that become durable together; `commit` is settled once they are, or are not.
-    pub fn append(&self, sealed: Vec<Sealed>, commit: Arc<Commit>, slot: Slot) {
+    /// Brings what becomes durable together; `commit` is settled once it is, or is not.
+    pub fn append(&self, entry: impl Into<Entry>, commit: Arc<Commit>, slot: Slot) {
         let Slot { uncommitted, place } = slot;
+        let entry = entry.into();
         match place {
-            Some(place) => drop(place.send(Command::Append { sealed, owed: Owed(commit), uncommitted })),
+            Some(place) => drop(place.send(Command::Append { entry, owed: Owed(commit), uncommitted })),
             None => drop(Owed(commit)),
         }
+    }
+
+    /// The next hop's word on a lease of link number `link`, to go with an [`Entry`]. `None` if it is not
+    /// out any more.
+    pub(super) fn lease_end(&self, link: usize, key: LeaseKey, verdict: Verdict) -> Option<LeaseEnd> {
+        let leases = self.leases(link);
+        let rows = leases.rows(key)?;
+        Some(LeaseEnd { link, key, rows, verdict, leases })
     }
 
     /// Looks at the spool between two transactions.
@@ -172,6 +257,22 @@ impl Desk {
         verdict: Verdict,
     ) -> Result<(), DeskClosed> {
         self.send(Command::Settle { link, rows, verdict }).await
+    }
+
+    /// Ends a lease of link number `link`, with the next lines. Cancel-safe: unless it is done at once, it
+    /// is not done at all.
+    pub(super) async fn end_lease(
+        &self,
+        link: usize,
+        key: LeaseKey,
+        verdict: Verdict,
+    ) -> Result<(), DeskClosed> {
+        let place = self.commands.reserve().await.map_err(|_| DeskClosed)?;
+        // One that was dropped at a limit meanwhile is known to the books only.
+        if let Some(rows) = self.leases[link].end(key) {
+            place.send(Command::Settle { link, rows, verdict });
+        }
+        Ok(())
     }
 
     pub(super) async fn lend(
@@ -200,7 +301,7 @@ pub struct DeskWorker {
     /// Words of the next hops that are not written yet; and while the disk has no room for them, the
     /// wish for more, so that they stay few.
     left_over: Group,
-    full: watch::Sender<bool>,
+    full: watch::Sender<Arc<[bool]>>,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -211,7 +312,7 @@ type Settle = (usize, RangeInclusive<i64>, Verdict);
 /// The commands of one transaction.
 #[derive(Default)]
 struct Group {
-    appends: Vec<(Vec<Sealed>, Owed, Uncommitted)>,
+    appends: Vec<(Entry, Owed, Uncommitted)>,
     settles: Vec<Settle>,
     /// Done after the commit, so that they see it.
     after: Vec<Command>,
@@ -237,7 +338,7 @@ impl DeskWorker {
     fn work(&mut self, mut group: Group) -> Result<(), SpoolError> {
         if self.spool.is_disk_full() {
             // The reserve is for what leaves.
-            group.answer(&Err(CommitError::Full));
+            group.answer_appending(&CommitError::Full);
         }
         if self.is_due(&group) {
             self.commit(&mut group)?;
@@ -262,8 +363,12 @@ impl DeskWorker {
                 self.recover(error)?;
             }
         }
-        let is_full = self.spool.is_full();
-        self.full.send_if_modified(|full| std::mem::replace(full, is_full) != is_full);
+        let now_full = self.spool.full_queues();
+        self.full.send_if_modified(|full| {
+            let changed = *full != now_full;
+            *full = now_full;
+            changed
+        });
         Ok(())
     }
 
@@ -280,49 +385,73 @@ impl DeskWorker {
     /// Writes a group and answers its callers. If that fails in a way that can be mended they are told,
     /// and what the next hops confirmed is written by itself, on the reserve.
     fn commit(&mut self, group: &mut Group) -> Result<(), SpoolError> {
-        let Err(error) = self.write(&group.appends, &group.settles) else {
-            self.count(group);
-            group.answer(&Ok(()));
-            return Ok(());
+        let error = match self.write(&group.appends, &group.settles) {
+            Ok(()) => {
+                group.answer(&Ok(()));
+                return Ok(());
+            }
+            Err(error) => error,
         };
         let word = match &error {
             SpoolError::Full(_) => CommitError::Full,
             other => CommitError::Failed(other.to_string()),
         };
         let recovered = self.recover(error);
-        group.answer(&Err(word));
+        group.answer_appending(&word);
         recovered?;
-        match self.write(&[], &group.settles) {
+        match self.write(&group.appends, &group.settles) {
             Err(SpoolError::Full(_)) => {
+                group.answer(&Err(CommitError::Full));
                 self.left_over.settles = std::mem::take(&mut group.settles);
                 Ok(())
             }
-            done => done,
+            Err(error) => Err(error),
+            Ok(()) => {
+                group.answer(&Ok(()));
+                Ok(())
+            }
         }
     }
 
     fn write(
         &mut self,
-        appends: &[(Vec<Sealed>, Owed, Uncommitted)],
+        appends: &[(Entry, Owed, Uncommitted)],
         settles: &[Settle],
     ) -> Result<(), SpoolError> {
         let start = tokio::time::Instant::now();
-        let sealed = || appends.iter().flat_map(|(sealed, ..)| sealed);
+        let entries = || appends.iter().map(|(entry, ..)| entry);
         // What only leaves makes room by itself, though the log grows for a moment: nothing is dropped for it.
-        let excess = if appends.is_empty() { None } else { Some(self.spool.bytes_to_drop(sealed())) };
+        let appends_any = entries().any(Entry::appends);
+        let excess = appends_any.then(|| self.spool.bytes_to_drop(entries().flat_map(Entry::all_sealed)));
         if excess.is_some() {
             self.spool.claim_growth()?;
         }
-        self.spool.transact(|writer| {
+        let (new, duplicates) = self.spool.transact(|writer| {
             for (link, rows, verdict) in settles {
                 writer.settle(*link, rows.clone(), verdict)?;
+            }
+            for end in entries().flat_map(|entry| &entry.ends) {
+                writer.settle(end.link, end.rows.clone(), &end.verdict)?;
             }
             if let Some(excess) = excess {
                 writer.drop_excess(excess)?;
             }
-            sealed().try_for_each(|sealed| writer.append(sealed))
+            let (mut new, mut duplicates) = (Vec::new(), Vec::new());
+            for entry in entries() {
+                entry.sealed.iter().try_for_each(|sealed| writer.append(sealed))?;
+                new.extend(&entry.sealed);
+                for arrival in &entry.arrivals {
+                    match writer.take(arrival)? {
+                        Taken::New => new.extend(arrival.sealed()),
+                        Taken::Duplicate => duplicates.push(&arrival.number.origin),
+                    }
+                }
+            }
+            Ok((new, duplicates))
         })?;
         self.metrics.committed(start.elapsed().as_secs_f64());
+        new.into_iter().for_each(|sealed| self.metrics.accepted(&sealed.inputs));
+        duplicates.into_iter().for_each(|origin| self.metrics.duplicate(origin));
         Ok(())
     }
 
@@ -350,12 +479,6 @@ impl DeskWorker {
             SpoolError::Fatal(_) | SpoolError::Replace(_) => Err(error),
         }
     }
-
-    fn count(&self, group: &Group) {
-        for sealed in group.appends.iter().flat_map(|(sealed, ..)| sealed) {
-            self.metrics.accepted(&sealed.inputs);
-        }
-    }
 }
 
 impl Group {
@@ -365,14 +488,24 @@ impl Group {
 
     fn take(&mut self, command: Command) {
         match command {
-            Command::Append { sealed, owed, uncommitted } => self.appends.push((sealed, owed, uncommitted)),
+            Command::Append { entry, owed, uncommitted } => self.appends.push((entry, owed, uncommitted)),
             Command::Settle { link, rows, verdict } => self.settles.push((link, rows, verdict)),
             later => self.after.push(later),
         }
     }
 
+    /// Tells those who bring something that it is not taken. Who only takes something away stays.
+    fn answer_appending(&mut self, error: &CommitError) {
+        let (appending, rest) =
+            std::mem::take(&mut self.appends).into_iter().partition(|(entry, ..)| entry.appends());
+        self.appends = appending;
+        self.answer(&Err(error.clone()));
+        self.appends = rest;
+    }
+
     fn answer(&mut self, word: &Result<(), CommitError>) {
-        for (_, owed, _uncommitted) in self.appends.drain(..) {
+        for (entry, owed, _uncommitted) in self.appends.drain(..) {
+            entry.end_leases(word.is_ok());
             owed.0.settle(word.clone());
         }
     }

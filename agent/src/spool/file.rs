@@ -222,6 +222,7 @@ impl SpoolFile {
         tracing::error!(
             file = %path.display(), aside = %aside.display(),
             batches = salvaged.batches, lines = salvaged.lines, unreadable = salvaged.unreadable_batches,
+            lost_lines = salvaged.lost_lines,
             "the spool's file was corrupt: it is set aside, and what could be read of it goes on"
         );
         Ok(db)

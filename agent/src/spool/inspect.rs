@@ -3,11 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, params};
+use forwarder::{Encoding, Epoch};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use serde::Serialize;
 
 use crate::spool::file::{self, OpenError};
 use crate::spool::report::{self, Amount, LinkReport};
+use crate::spool::{Number, schema};
 
 /// Rows that one read fetches.
 const SLICE: usize = 1000;
@@ -33,6 +35,21 @@ pub struct DeadLetter {
     pub reason: String,
     /// The line, as far as it is text.
     pub line: String,
+}
+
+/// A batch that a spool holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// What it is known by.
+    pub number: Number,
+    /// Where it belongs.
+    pub queue: String,
+    /// The names of the nodes that it passed before.
+    pub hops: Option<String>,
+    /// The number that it had before it was split.
+    pub part_of: Option<String>,
+    /// Each ended by LF; or why they cannot be read.
+    pub lines: Result<Vec<u8>, String>,
 }
 
 impl Inspection {
@@ -131,6 +148,48 @@ impl Inspection {
             last = Some(id);
         }
         Ok(last)
+    }
+
+    /// Calls `show` with every batch that the spool holds, oldest first: what waits, and what was set aside.
+    pub fn batches(&self, mut show: impl FnMut(Held) -> std::io::Result<()>) -> Result<(), OpenError> {
+        let mut after = 0;
+        // One batch to a read: so that none is long, whatever the batches hold.
+        while let Some((id, held)) = self.held(after).map_err(|cause| self.failed(cause))? {
+            after = id;
+            show(held).map_err(|cause| OpenError::Io { path: self.path.clone(), cause })?;
+        }
+        Ok(())
+    }
+
+    fn held(&self, after: i64) -> Result<Option<(i64, Held)>, rusqlite::Error> {
+        let sql = "SELECT batch.id, queue.name, origin, epoch, seq, raw_bytes, encoding, hops, part_of, bytes
+                   FROM batch JOIN queue ON queue.id = batch.queue JOIN identity ON identity.id = batch.identity
+                   JOIN body ON body.id = batch.id
+                   WHERE batch.id > ?1 ORDER BY batch.id LIMIT 1";
+        self.db
+            .prepare_cached(sql)?
+            .query_row([after], |row| {
+                let body = row.get_ref(9)?.as_blob()?;
+                let lines = match schema::encoding_of_row(row.get(6)?) {
+                    Some(Encoding::Zstd) => zstd::bulk::decompress(body, row.get(5)?),
+                    Some(Encoding::Plain) => Ok(body.to_vec()),
+                    None => Err(std::io::ErrorKind::InvalidData.into()),
+                };
+                let number = Number {
+                    origin: row.get::<_, String>(2)?.into(),
+                    epoch: Epoch(row.get(3)?),
+                    seq: row.get(4)?,
+                };
+                let held = Held {
+                    number,
+                    queue: row.get(1)?,
+                    hops: row.get(7)?,
+                    part_of: row.get(8)?,
+                    lines: lines.map_err(|error| error.to_string()),
+                };
+                Ok((row.get(0)?, held))
+            })
+            .optional()
     }
 
     fn slice(&self, after: i64, since_ms: i64) -> Result<Vec<DeadLetter>, rusqlite::Error> {

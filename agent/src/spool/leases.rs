@@ -22,12 +22,31 @@ pub(super) struct LinkLeases {
     wake: Notify,
 }
 
+/// The rows that are lent from next.
+#[derive(Debug)]
+pub(super) struct Span {
+    pub(super) rows: RangeInclusive<i64>,
+    /// They were one lease that was given back.
+    pub(super) is_given_back: bool,
+    /// First and last rows of the leases among them: there are such only after [`LinkLeases::start_over`].
+    taken: Vec<(i64, i64)>,
+}
+
+impl Span {
+    /// Whether row `id` of it may be lent.
+    pub(super) fn is_free(&self, id: i64) -> bool {
+        !self.taken.iter().any(|&(first, last)| (first..=last).contains(&id))
+    }
+}
+
 /// First row to last row of each lease.
 #[derive(Debug, Default)]
 struct Book {
-    /// Everything up to this row has been lent at least once.
+    /// Everything up to this row has been lent at least once since the file was opened or replaced.
     cursor: i64,
     out: BTreeMap<i64, i64>,
+    /// The next hop's word on these is there, and is not written yet.
+    ended: BTreeMap<i64, i64>,
     given_back: BTreeMap<i64, i64>,
 }
 
@@ -46,7 +65,7 @@ impl LinkLeases {
     /// Whether anything could be lent now.
     pub(super) fn has_waiting(&self) -> bool {
         let book = self.lock();
-        !book.given_back.is_empty() || self.last_committed.load(Ordering::Acquire) > book.cursor
+        !book.given_back.is_empty() || self.last_committed() > book.cursor
     }
 
     /// Waits until [`Self::has_waiting`]. Cancel-safe; for one waiter.
@@ -56,39 +75,73 @@ impl LinkLeases {
         }
     }
 
+    /// The file was replaced: rows up to `last_waiting` may wait, any of them, and also some that had been
+    /// lent and ended. What is lent stays lent.
+    pub(super) fn start_over(&self, last_waiting: i64) {
+        self.lock().cursor = 0;
+        self.last_committed.store(last_waiting, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// The last row that may wait.
+    pub(super) fn last_committed(&self) -> i64 {
+        self.last_committed.load(Ordering::Acquire)
+    }
+
     /// The rows to lend from next: the oldest lease that was given back, else all that was never lent.
-    pub(super) fn next_span(&self) -> RangeInclusive<i64> {
+    pub(super) fn next_span(&self) -> Span {
         let book = self.lock();
         match book.given_back.first_key_value() {
-            Some((&first, &last)) => first..=last,
-            None => book.cursor + 1..=i64::MAX,
+            Some((&first, &last)) => Span { rows: first..=last, is_given_back: true, taken: Vec::new() },
+            None => {
+                let taken = book.out.iter().chain(&book.ended).filter(|&(_, &last)| last > book.cursor);
+                let taken = taken.map(|(&first, &last)| (first, last)).collect();
+                Span { rows: book.cursor + 1..=i64::MAX, is_given_back: false, taken }
+            }
         }
     }
 
     /// `lent` is all that was taken out of `span`.
-    pub(super) fn lent(&self, span: &RangeInclusive<i64>, lent: &[Lent]) {
+    pub(super) fn lent(&self, span: &Span, lent: &[Lent]) {
         let mut book = self.lock();
-        let given_back = book.given_back.remove(span.start()).is_some();
         for lent in lent {
             book.out.insert(lent.first, lent.last);
         }
-        if given_back {
+        if span.is_given_back {
+            book.given_back.remove(span.rows.start());
             return;
         }
         // Without a row, nothing up to the last commit waits any more: what was there has been dropped.
-        let last_committed = self.last_committed.load(Ordering::Acquire);
-        book.cursor = lent.last().map_or(last_committed, |lent| lent.last).max(book.cursor);
+        book.cursor = lent.last().map_or(self.last_committed(), |lent| lent.last).max(book.cursor);
     }
 
     /// Ends a lease on the next hop's word; tells its rows.
     pub(super) fn end(&self, key: LeaseKey) -> Option<RangeInclusive<i64>> {
         let first = row_of(key);
-        self.lock().out.remove(&first).map(|last| first..=last)
+        let mut book = self.lock();
+        let last = book.out.remove(&first)?;
+        book.ended.insert(first, last);
+        Some(first..=last)
     }
 
-    /// Whether row `id` is lent.
+    /// The word on the lease that begins with row `first` is written.
+    pub(super) fn settled(&self, first: i64) {
+        self.lock().ended.remove(&first);
+    }
+
+    /// The rows of a lease that is out.
+    pub(super) fn rows(&self, key: LeaseKey) -> Option<RangeInclusive<i64>> {
+        let first = row_of(key);
+        self.lock().out.get(&first).map(|&last| first..=last)
+    }
+
+    /// Whether row `id` is lent, or was until a word that is not written yet.
     pub(super) fn is_out(&self, id: i64) -> bool {
-        self.lock().out.range(..=id).next_back().is_some_and(|(_, &last)| id <= last)
+        let book = self.lock();
+        let holds = |leases: &BTreeMap<i64, i64>| {
+            leases.range(..=id).next_back().is_some_and(|(_, &last)| id <= last)
+        };
+        holds(&book.out) || holds(&book.ended)
     }
 
     fn lock(&self) -> MutexGuard<'_, Book> {

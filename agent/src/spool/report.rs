@@ -66,6 +66,19 @@ pub struct LinkReport {
     pub dropped_spool_limit: Amount,
     /// Dropped at the link's own limit, ever.
     pub dropped_link_limit: Amount,
+    /// Lost with a corrupt file, ever.
+    pub dropped_corrupt: Amount,
+}
+
+impl LinkReport {
+    /// What was dropped, ever, by reason.
+    pub fn dropped(&self) -> [(&'static str, Amount); 3] {
+        [
+            ("spool_limit", self.dropped_spool_limit),
+            ("link_limit", self.dropped_link_limit),
+            ("corrupt", self.dropped_corrupt),
+        ]
+    }
 }
 
 pub(super) fn report(
@@ -128,6 +141,7 @@ fn link_report(
         aside: amount(db, row, "aside")?,
         dropped_spool_limit: amount(db, row, "dropped:spool_limit")?,
         dropped_link_limit: amount(db, row, "dropped:link_limit")?,
+        dropped_corrupt: amount(db, row, "dropped:corrupt")?,
     })
 }
 

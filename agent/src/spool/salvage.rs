@@ -1,6 +1,6 @@
 //! Takes over what can be read of a corrupt spool: every batch whose bytes are those that were
 //! written, and the dead letters. A batch whose deliveries cannot be read waits for every link again:
-//! twice is harmless, lost is not.
+//! twice is harmless, lost is not. What is lost is entered as such (see `balance`).
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
+use crate::spool::balance::balance;
 use crate::spool::schema;
 use crate::spool::tally::{Account, Tallies, Weight};
 
@@ -19,6 +20,8 @@ pub(super) struct Salvaged {
     pub(super) lines: u64,
     /// Batches that were seen, and whose rows or bytes are damaged.
     pub(super) unreadable_batches: u64,
+    /// Lines that are lost, of all links.
+    pub(super) lost_lines: i64,
 }
 
 /// Whether an error means that the file's content is damaged.
@@ -54,6 +57,7 @@ pub(super) fn salvage(from: &Path, into: &mut Connection) -> Result<Salvaged, ru
             Err(Damaged) => salvaged.unreadable_batches += 1,
         }
     }
+    salvaged.lost_lines = balance(&tx)?.lines;
     tx.commit()?;
     Ok(salvaged)
 }
@@ -168,10 +172,12 @@ fn take_over(
 }
 
 /// The origin behind a row of `identity`. One that could not be read gets a number of its own, so that
-/// nobody takes its batches for those of another.
+/// nobody takes its batches for those of another, and the only name that the books know, if they do.
 fn origin(tx: &Connection, identity: i64) -> Result<String, rusqlite::Error> {
     tx.prepare_cached(
-        "INSERT OR IGNORE INTO identity (id, origin, epoch) VALUES (?1, 'unknown', randomblob(16))",
+        "INSERT OR IGNORE INTO identity (id, origin, epoch) VALUES (?1, coalesce(
+             (SELECT min(origin) FROM tally WHERE reason = 'accepted' HAVING min(origin) = max(origin)), 'unknown'
+         ), randomblob(16))",
     )?
     .execute([identity])?;
     tx.prepare_cached("SELECT origin FROM identity WHERE id = ?1")?.query_row([identity], |row| row.get(0))

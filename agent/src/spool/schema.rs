@@ -8,6 +8,8 @@ use forwarder::{Batch, Encoding, Epoch, Label, Part};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::spool::seen;
+
 /// `application_id` of a spool: "PKTB".
 pub(super) const APPLICATION_ID: i32 = 0x504b_5442;
 /// What each version added. A new file goes through all of them; an older one through the rest.
@@ -59,8 +61,8 @@ pub(super) const REJECTS_MAX: i64 = 10_000;
 
 pub(super) const INSERT_BATCH: &str = "
     INSERT INTO batch (id, queue, identity, seq, lines, raw_bytes, stored_bytes, encoding, checksum,
-                       accepted_first_ms, accepted_last_ms, timestamp_min, timestamp_max)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+                       accepted_first_ms, accepted_last_ms, timestamp_min, timestamp_max, hops, part_of)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 pub(super) const INSERT_BODY: &str = "INSERT INTO body (id, bytes) VALUES (?1, ?2)";
 pub(super) const INSERT_DELIVERY: &str =
     "INSERT INTO delivery (link, state, batch, reason) VALUES (?1, ?2, ?3, ?4)";
@@ -174,8 +176,8 @@ pub(super) struct Identity {
 /// The rows that stand for names in `batch`.
 #[derive(Debug)]
 pub(super) struct Names {
-    /// The queue that metrics are sent to.
-    pub(super) queue: i64,
+    /// The queues, as the configuration numbers them.
+    pub(super) queues: Vec<i64>,
     /// This start of this node.
     pub(super) own: i64,
     known: HashMap<i64, Identity>,
@@ -184,13 +186,13 @@ pub(super) struct Names {
 impl Names {
     /// Stores `epoch`, drawn for this start of `node`, so that a spool restored from a copy, or a second
     /// host under one name, never uses a number again. Forgets epochs that no batch refers to.
-    pub(super) fn start(
+    pub(super) fn start<'a>(
         db: &Connection,
-        queue: &str,
+        queues: impl Iterator<Item = &'a str>,
         node: &str,
         epoch: Epoch,
     ) -> Result<Self, rusqlite::Error> {
-        let queue = named_row(db, "queue", queue)?;
+        let queues = queues.map(|queue| named_row(db, "queue", queue)).collect::<Result<_, _>>()?;
         // Which epochs a backlog refers to is only cheap to say of an empty one.
         db.execute(
             "DELETE FROM identity
@@ -201,7 +203,22 @@ impl Names {
         db.execute("INSERT OR IGNORE INTO identity (origin, epoch) VALUES (?1, ?2)", params![node, epoch.0])?;
         let own = "SELECT id FROM identity WHERE origin = ?1 AND epoch = ?2";
         let own = db.query_row(own, params![node, epoch.0], |row| row.get(0))?;
-        Ok(Self { queue, own, known: HashMap::new() })
+        Ok(Self { queues, own, known: HashMap::new() })
+    }
+
+    /// The row of `identity` for a start of a node, made if need be. Not kept in mind: the transaction
+    /// that makes it may fail.
+    pub(super) fn row_of(db: &Connection, origin: &str, epoch: Epoch) -> Result<i64, rusqlite::Error> {
+        let find = "SELECT id FROM identity WHERE origin = ?1 AND epoch = ?2";
+        let found =
+            db.prepare_cached(find)?.query_row(params![origin, epoch.0], |row| row.get(0)).optional()?;
+        if let Some(row) = found {
+            return Ok(row);
+        }
+        db.execute("INSERT INTO identity (origin, epoch) VALUES (?1, ?2)", params![origin, epoch.0])?;
+        let row = db.last_insert_rowid();
+        seen::bound_epochs(db, origin)?;
+        Ok(row)
     }
 
     /// What a row of `identity` stands for.

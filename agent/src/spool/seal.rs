@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use forwarder::Encoding;
+use forwarder::{Encoding, Part};
 use zstd::bulk::Compressor;
 
 use crate::ingest::Input;
@@ -28,6 +28,33 @@ pub struct Sealed {
 }
 
 impl Sealed {
+    /// A batch that stays as another node sealed it; `times` are when it was accepted and the bounds of its
+    /// lines' timestamps, as in [`RawBatch`].
+    pub fn passed(
+        part: &Part,
+        encoding: Encoding,
+        link_set: usize,
+        (accepted_ms, timestamps): ((i64, i64), (i64, i64)),
+        inputs: [u64; Input::ALL.len()],
+    ) -> Self {
+        let body = part.body.to_vec();
+        let (lines, raw_bytes) = (part.lines, part.raw_bytes);
+        let checksum = crc32c::crc32c(&body);
+        let rejects = Vec::new();
+        Self {
+            link_set,
+            lines,
+            raw_bytes,
+            encoding,
+            body,
+            checksum,
+            accepted_ms,
+            timestamps,
+            inputs,
+            rejects,
+        }
+    }
+
     /// What it takes of the disk, about.
     pub(super) fn stored_bytes(&self) -> u64 {
         self.body.len() as u64

@@ -18,6 +18,25 @@ pub(super) struct Weight {
     pub(super) bytes: i64,
 }
 
+impl Weight {
+    pub(super) fn plus(self, other: Self) -> Self {
+        self.each(other, |one, other| one + other)
+    }
+
+    pub(super) fn minus(self, other: Self) -> Self {
+        self.each(other, |one, other| one - other)
+    }
+
+    /// Puts each of its numbers together with that of `other`.
+    pub(super) fn each(self, other: Self, of: impl Fn(i64, i64) -> i64) -> Self {
+        Self {
+            batches: of(self.batches, other.batches),
+            lines: of(self.lines, other.lines),
+            bytes: of(self.bytes, other.bytes),
+        }
+    }
+}
+
 /// What is counted; the column `reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Account {
@@ -33,6 +52,8 @@ pub(super) enum Account {
     DroppedSpoolLimit,
     /// Dropped at the link's own limit, ever.
     DroppedLinkLimit,
+    /// Lost with a corrupt file, ever.
+    DroppedCorrupt,
 }
 
 impl Account {
@@ -44,6 +65,7 @@ impl Account {
             Self::Aside => "aside",
             Self::DroppedSpoolLimit => "dropped:spool_limit",
             Self::DroppedLinkLimit => "dropped:link_limit",
+            Self::DroppedCorrupt => "dropped:corrupt",
         }
     }
 }
@@ -56,9 +78,7 @@ impl Tallies {
     /// Enters `weight` into an account of a link.
     pub(super) fn add(&mut self, link: i64, origin: &Arc<str>, account: Account, weight: Weight) {
         let entry = self.0.entry((link, Arc::clone(origin), account)).or_default();
-        entry.batches += weight.batches;
-        entry.lines += weight.lines;
-        entry.bytes += weight.bytes;
+        *entry = entry.plus(weight);
     }
 
     /// Moves `weight` from one account of a link to another.
@@ -70,8 +90,7 @@ impl Tallies {
         to: Account,
         weight: Weight,
     ) {
-        let Weight { batches, lines, bytes } = weight;
-        self.add(link, origin, from, Weight { batches: -batches, lines: -lines, bytes: -bytes });
+        self.add(link, origin, from, Weight::default().minus(weight));
         self.add(link, origin, to, weight);
     }
 

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use forwarder::{Clock, Source};
-use topology::model::WhenFull;
 
 use super::*;
 use crate::metrics::Metrics;
@@ -15,15 +14,7 @@ mod migration;
 mod model;
 
 fn config(dir: &Path) -> SpoolConfig {
-    SpoolConfig {
-        dir: dir.to_owned(),
-        node: "us-east".to_owned(),
-        queue: "/queue/graphite".to_owned(),
-        links: vec![LinkConfig { name: "eu".to_owned(), max_size_bytes: None }],
-        link_sets: vec![vec![0]],
-        max_size_bytes: Some(64 << 20),
-        when_full: WhenFull::Refuse,
-    }
+    SpoolConfig::for_test(dir)
 }
 
 fn raw(lines: &str) -> RawBatch {
@@ -32,6 +23,13 @@ fn raw(lines: &str) -> RawBatch {
         lines: u32::try_from(lines.lines().count()).unwrap(),
         ..RawBatch::default()
     }
+}
+
+/// What happens to a spool under way once its file is found to be corrupt.
+fn replace(spool: &mut Spool) {
+    let now_ms = spool.replaced_ms.map_or(0, |last| last + 60_000);
+    let corrupt = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), None);
+    spool.replace_corrupt(now_ms, corrupt).unwrap();
 }
 
 /// Runs the spool's thread beside `test`.

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 
 use crate::spool::schema::{ASIDE, Names, WAITING};
 use crate::spool::tally::{Account, NODE, Tallies, Weight};
-use crate::spool::{Reject, Sealed, SpoolConfig, SpoolLink, Verdict, schema};
+use crate::spool::{Arrival, Kept, Reject, Sealed, SpoolConfig, SpoolLink, Verdict, schema, seen};
 
 /// One transaction: everything done through it becomes durable together, or not at all.
 pub struct Writer<'a> {
@@ -20,6 +20,7 @@ pub struct Writer<'a> {
     next_id: i64,
     next_seq: u64,
     last_appended: Vec<i64>,
+    settled: Vec<(usize, i64)>,
     tallies: Tallies,
 }
 
@@ -29,11 +30,30 @@ pub(super) struct Written {
     pub(super) next_seq: u64,
     /// For each link the last row appended for it; 0 if none was.
     pub(super) last_appended: Vec<i64>,
+    /// Link and first row of the leases whose word is written.
+    pub(super) settled: Vec<(usize, i64)>,
 }
 
 /// Batches that a limit dropped while they were lent, by link and row: a late receipt still counts
-/// them as delivered.
+/// them as delivered. They leave with the word on their lease, or when it is given back and looked for.
 pub(super) type DroppedWhileLent = HashMap<(i64, i64), (Arc<str>, Account, Weight)>;
+
+/// What became of an arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is kept.
+    New,
+    /// It was kept before, and may be confirmed again.
+    Duplicate,
+}
+
+/// What tells a row of `batch` from all others.
+struct RowLabel<'a> {
+    identity: i64,
+    seq: u64,
+    hops: Option<&'a str>,
+    part_of: Option<&'a str>,
+}
 
 /// A batch without its bytes, as the books need it.
 struct Counted {
@@ -51,33 +71,86 @@ impl<'a> Writer<'a> {
         (next_id, next_seq): (i64, u64),
     ) -> Self {
         let last_appended = vec![0; links.len()];
-        let tallies = Tallies::default();
-        Self { tx, config, links, names, dropped_while_lent, next_id, next_seq, last_appended, tallies }
+        Self {
+            tx,
+            config,
+            links,
+            names,
+            dropped_while_lent,
+            next_id,
+            next_seq,
+            last_appended,
+            settled: Vec::new(),
+            tallies: Tallies::default(),
+        }
     }
 
     /// Enters the books; the caller commits.
     pub(super) fn finish(self) -> Result<Written, rusqlite::Error> {
         self.tallies.write(self.tx)?;
-        let Self { next_id, next_seq, last_appended, .. } = self;
-        Ok(Written { next_id, next_seq, last_appended })
+        let Self { next_id, next_seq, last_appended, settled, .. } = self;
+        Ok(Written { next_id, next_seq, last_appended, settled })
     }
 
     /// Appends a sealed batch for its set of links, under the next number, and what was refused beside
     /// it.
     pub fn append(&mut self, sealed: &Sealed) -> Result<(), rusqlite::Error> {
         if sealed.lines > 0 {
-            self.append_batch(sealed)?;
+            self.append_own(sealed, None, None)?;
         }
         self.keep_rejects(&sealed.rejects)
     }
 
-    fn append_batch(&mut self, sealed: &Sealed) -> Result<(), rusqlite::Error> {
+    /// Appends what came from another node, unless it came before.
+    pub fn take(&mut self, arrival: &Arrival) -> Result<Taken, rusqlite::Error> {
+        let number = &arrival.number;
+        let identity = Names::row_of(self.tx, &number.origin, number.epoch)?;
+        if !seen::record(self.tx, identity, number.seq)? {
+            return Ok(Taken::Duplicate);
+        }
+        let hops = Some(arrival.hops.as_str());
+        match &arrival.kept {
+            Kept::Whole(sealed) => {
+                let label = RowLabel { identity, seq: number.seq, hops, part_of: None };
+                self.append_batch(sealed, &label, &number.origin)?;
+            }
+            Kept::Split(pieces) => {
+                let part_of = number.to_string();
+                for sealed in pieces {
+                    self.append_own(sealed, hops, Some(&part_of))?;
+                }
+            }
+        }
+        Ok(Taken::New)
+    }
+
+    /// Under the next number of this node.
+    fn append_own(
+        &mut self,
+        sealed: &Sealed,
+        hops: Option<&str>,
+        part_of: Option<&str>,
+    ) -> Result<(), rusqlite::Error> {
+        let origin = self.names.identity(self.tx, self.names.own)?.origin;
+        let label = RowLabel { identity: self.names.own, seq: self.next_seq, hops, part_of };
+        self.append_batch(sealed, &label, &origin)?;
+        self.next_seq += 1;
+        Ok(())
+    }
+
+    fn append_batch(
+        &mut self,
+        sealed: &Sealed,
+        label: &RowLabel<'_>,
+        origin: &Arc<str>,
+    ) -> Result<(), rusqlite::Error> {
         let id = self.next_id;
+        let link_set = &self.config.link_sets[sealed.link_set];
         self.tx.prepare_cached(schema::INSERT_BATCH)?.execute(params![
             id,
-            self.names.queue,
-            self.names.own,
-            self.next_seq,
+            self.names.queues[link_set.queue],
+            label.identity,
+            label.seq,
             sealed.lines,
             sealed.raw_bytes,
             sealed.body.len(),
@@ -87,6 +160,8 @@ impl<'a> Writer<'a> {
             sealed.accepted_ms.1,
             sealed.timestamps.0,
             sealed.timestamps.1,
+            label.hops,
+            label.part_of,
         ])?;
         self.tx.prepare_cached(schema::INSERT_BODY)?.execute(params![id, sealed.body])?;
         let weight = Weight {
@@ -94,9 +169,8 @@ impl<'a> Writer<'a> {
             lines: i64::from(sealed.lines),
             bytes: i64::try_from(sealed.body.len()).unwrap_or(i64::MAX),
         };
-        let origin = self.names.identity(self.tx, self.names.own)?.origin;
-        self.tallies.add(NODE, &origin, Account::Accepted, weight);
-        for &link in &self.config.link_sets[sealed.link_set] {
+        self.tallies.add(NODE, origin, Account::Accepted, weight);
+        for &link in &link_set.links {
             let row = self.links[link].row;
             self.tx.prepare_cached(schema::INSERT_DELIVERY)?.execute(params![
                 row,
@@ -104,12 +178,11 @@ impl<'a> Writer<'a> {
                 id,
                 None::<&str>
             ])?;
-            self.tallies.add(row, &origin, Account::Accepted, weight);
-            self.tallies.add(row, &origin, Account::Backlog, weight);
+            self.tallies.add(row, origin, Account::Accepted, weight);
+            self.tallies.add(row, origin, Account::Backlog, weight);
             self.last_appended[link] = id;
         }
         self.next_id += 1;
-        self.next_seq += 1;
         Ok(())
     }
 
@@ -138,6 +211,7 @@ impl<'a> Writer<'a> {
         rows: RangeInclusive<i64>,
         verdict: &Verdict,
     ) -> Result<(), rusqlite::Error> {
+        self.settled.push((link, *rows.start()));
         let link = self.links[link].row;
         for id in rows {
             let deleted =

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use forwarder::Transport;
 use forwarder::batch::BATCH_RAW_BYTES_MAX;
 use forwarder::stomp::{self, ConnectError, Connection, EndpointError, Incoming, StompEnd, StompSettings};
 use memchr::memrchr;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use topology::model::Endpoint;
 
@@ -43,7 +43,7 @@ fn mend(error: &ConnectError) -> &'static str {
 /// An open session.
 #[derive(Debug)]
 pub(super) struct Producer {
-    connection: Connection<TcpStream>,
+    connection: Connection<Transport>,
     to: Endpoint,
     destination: String,
     /// How long the next receipt may take.
@@ -64,7 +64,7 @@ impl Producer {
             ..StompSettings::default()
         };
         Ok(Self {
-            connection: stomp::connect(&args.upstream(), &settings).await?,
+            connection: stomp::connect(&args.upstream(), None, &settings).await?,
             to: args.to.clone(),
             destination: args.destination.clone(),
             limit: args.timeout,

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Result;
+use forwarder::Transport;
 use forwarder::stomp::{self, Connection, Incoming, StompSettings};
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use topology::model::{Endpoint, StompUpstream};
 
@@ -20,7 +20,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A session, and what it has sent without a receipt.
 struct Producer<'a> {
-    connection: Connection<TcpStream>,
+    connection: Connection<Transport>,
     queue: &'a str,
     accepted: &'a Ledger,
     in_flight: HashMap<u64, Vec<u8>>,
@@ -29,7 +29,7 @@ struct Producer<'a> {
 
 pub(super) async fn produce(producers: &Producers, mut load: Load, stop: &CancellationToken) -> Result<()> {
     let mut producer = Producer {
-        connection: stomp::connect(&upstream(producers), &StompSettings::default()).await?,
+        connection: stomp::connect(&upstream(producers), None, &StompSettings::default()).await?,
         queue: &producers.queue,
         accepted: &producers.accepted,
         in_flight: HashMap::new(),
@@ -77,5 +77,8 @@ fn upstream(producers: &Producers) -> StompUpstream {
         passcode_file: None,
         send_headers: Vec::new(),
         subscribe_headers: Vec::new(),
+        is_agent: true,
+        prefer_first: false,
+        tls: None,
     }
 }

@@ -1,4 +1,5 @@
-//! Draws the road: the US on the left, going down; the EU on the right, going up; the link between them.
+//! Draws the mesh: the US and the DMZ on the left, the EU on the right, going down to Graphite, and the ways
+//! between them.
 
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
@@ -9,16 +10,16 @@ use ratatui::widgets::{Block, BorderType, Paragraph, RenderDirection, Sparkline}
 use super::view::View;
 use crate::demo::figures::{grouped, size};
 use crate::demo::link::ONE_WAY;
-use crate::demo::load::NAMES_OF_A_HOST;
 use crate::demo::lookout::Seen;
+use crate::demo::nodes::NodeSeen;
 
 /// The smallest terminal that has room for it.
-const COLUMNS_MIN: u16 = 76;
-const ROWS_MIN: u16 = 22;
+const COLUMNS_MIN: u16 = 80;
+const ROWS_MIN: u16 = 23;
 /// Columns of a node.
 const NODE_COLUMNS: u16 = 30;
 /// Rows of the picture.
-const ROAD_ROWS: u16 = 14;
+const MESH_ROWS: u16 = 15;
 
 /// Draws everything; `log` is what the nodes said last.
 pub(super) fn draw(view: &View, log: &[String], frame: &mut Frame<'_>) {
@@ -28,11 +29,11 @@ pub(super) fn draw(view: &View, log: &[String], frame: &mut Frame<'_>) {
         frame.render_widget(Paragraph::new(text), area);
         return;
     }
-    let rows = [1, ROAD_ROWS, 4].map(Constraint::Length);
+    let rows = [1, MESH_ROWS, 4].map(Constraint::Length);
     let rows = rows.into_iter().chain([Constraint::Min(0), Constraint::Length(1)]);
-    let [title, road, backlog, said, keys] = Layout::vertical(rows).areas(area);
+    let [title, mesh, backlog, said, keys] = Layout::vertical(rows).areas(area);
     draw_title(view, frame, title);
-    draw_road(view, frame, road);
+    draw_mesh(view, frame, mesh);
     draw_backlog(view, frame, backlog);
     draw_log(view, log, frame, said);
     frame.render_widget(keys_of(view), keys);
@@ -50,52 +51,20 @@ fn draw_title(view: &View, frame: &mut Frame<'_>, area: Rect) {
     frame.render_widget(Line::from(time).alignment(Alignment::Right), area);
 }
 
-fn draw_road(view: &View, frame: &mut Frame<'_>, area: Rect) {
+fn draw_mesh(view: &View, frame: &mut Frame<'_>, area: Rect) {
     let columns = [Constraint::Length(NODE_COLUMNS), Constraint::Min(0), Constraint::Length(NODE_COLUMNS)];
-    let [us, ocean, eu] = Layout::horizontal(columns).areas(area);
-    draw_us(view, frame, us);
-    frame.render_widget(ocean_of(view, ocean.width.into()), ocean);
-    draw_eu(view, frame, eu);
-}
-
-fn draw_us(view: &View, frame: &mut Frame<'_>, area: Rect) {
-    let [producers, way, agent] = Layout::vertical([5, 1, 8].map(Constraint::Length)).areas(area);
+    let [left, between, right] = Layout::horizontal(columns).areas(area);
+    let [us, _, dmz] = Layout::vertical([7, 1, 7].map(Constraint::Length)).areas(left);
+    let [eu, consumer, graphite] = Layout::vertical([7, 2, 6].map(Constraint::Length)).areas(right);
     let seen = view.seen();
-    let hosts = view.rate.div_ceil(NAMES_OF_A_HOST);
+    draw_agent("US  agent us-east", ("sends to eu", &seen.us.link), view, |seen| &seen.us, frame, us);
+    draw_agent("DMZ  agent dmz-web", ("dials", "nobody"), view, |seen| &seen.dmz, frame, dmz);
+    draw_agent("EU  agent eu", ("collects dmz-web", &seen.eu.link), view, |seen| &seen.eu, frame, eu);
+    frame.render_widget(Paragraph::new(ways_of(view, between.width.into())), between);
+    let drains = format!(" │ consumer graphite-eu {}\n ▼ confirms about every 5 s", seen.consumer.link);
+    frame.render_widget(Paragraph::new(drains).fg(colour(&seen.consumer)), consumer);
     draw_node(
-        "US  producers",
-        [
-            figure("hosts", grouped(hosts.into())),
-            figure("metrics/s", grouped(if view.is_finishing { 0 } else { view.rate.into() })),
-            figure("have receipts", grouped(seen.accepted)),
-        ],
-        frame,
-        producers,
-    );
-    frame.render_widget(arrow("│ STOMP  │ plaintext"), way);
-    let forwarded = |seen: &Seen| seen.agent.accepted.saturating_sub(seen.agent.backlog);
-    let waits = if seen.agent.link == "up" { Style::new() } else { Style::new().fg(Color::Yellow) };
-    draw_node(
-        "agent us-east",
-        [
-            figure("accepted/s", grouped(view.per_second(|seen| seen.agent.accepted))),
-            figure("backlog", grouped(seen.agent.backlog)).style(waits),
-            figure("oldest", format!("{:.1} s", seen.agent.oldest.as_secs_f64())).style(waits),
-            figure("spool", size(seen.agent.spool_bytes)),
-            figure("its link is", seen.agent.link.clone()).style(waits),
-            figure("forwarded/s", grouped(view.per_second(forwarded))),
-        ],
-        frame,
-        agent,
-    );
-}
-
-fn draw_eu(view: &View, frame: &mut Frame<'_>, area: Rect) {
-    let rows = [6, 1, 3, 1, 3].map(Constraint::Length);
-    let [graphite, up, consumer, way, broker] = Layout::vertical(rows).areas(area);
-    let seen = view.seen();
-    draw_node(
-        "EU  Graphite (counts only)",
+        "Graphite (counts only)",
         [
             figure("metrics/s", grouped(view.per_second(|seen| seen.graphite.metrics))),
             figure("metrics", grouped(seen.graphite.metrics)),
@@ -105,42 +74,68 @@ fn draw_eu(view: &View, frame: &mut Frame<'_>, area: Rect) {
         frame,
         graphite,
     );
-    frame.render_widget(arrow("▲"), up);
-    draw_node(
-        "consumer graphite-eu",
-        [figure("confirmed", grouped(seen.consumer.confirmed))],
-        frame,
-        consumer,
-    );
-    frame.render_widget(arrow("▲"), way);
-    let held = format!("{} + {}", seen.broker.waiting, seen.broker.lent);
-    draw_node("broker eu (a stand-in)", [figure("waiting + lent", held)], frame, broker);
 }
 
-/// The ocean, and the link at the height of agent and broker.
-fn ocean_of(view: &View, columns: usize) -> Paragraph<'static> {
+/// An agent, with what it dials and how that stands.
+fn draw_agent(
+    title: &str,
+    (dials, link): (&str, &str),
+    view: &View,
+    agent: impl Fn(&Seen) -> &NodeSeen,
+    frame: &mut Frame<'_>,
+    area: Rect,
+) {
+    let seen = agent(view.seen());
+    let is_down = !["up", ""].contains(&&*seen.link);
+    let waits = if is_down { Style::new().fg(Color::Yellow) } else { Style::new() };
+    draw_node(
+        title,
+        [
+            figure("taken/s", grouped(view.per_second(|seen| agent(seen).accepted))),
+            figure("backlog", grouped(seen.backlog)).style(waits),
+            figure("oldest", format!("{:.1} s", seen.oldest.as_secs_f64())).style(waits),
+            figure("spool", size(seen.spool_bytes)),
+            figure(dials, link.to_owned()).style(waits),
+        ],
+        frame,
+        area,
+    );
+}
+
+/// The link over the ocean, from us-east to eu, and the way from dmz-web up to eu.
+fn ways_of(view: &View, columns: usize) -> Vec<Line<'static>> {
+    let seen = view.seen();
     let line = "═".repeat(columns.saturating_sub(2));
     let half = "═".repeat(columns.saturating_sub(4) / 2);
-    let (colour, state, drawn) = match (view.link_is_cut, view.seen().agent.link.as_str()) {
+    let (colour_of_link, state, drawn) = match (view.link_is_cut, seen.us.link.as_str()) {
         (true, _) => (Color::Red, "the link is CUT", format!("{half} ╳ {half}")),
         (false, "up") => (Color::Green, "the link is up", format!("{line}▶")),
         (false, _) => (Color::Yellow, "the link is dialled", format!("{}▶", line.replace("══", "═ "))),
     };
     let speed = format!("{}/s", size(view.per_second(|seen| seen.link_bytes)));
-    let mut lines = vec![Line::default(); usize::from(ROAD_ROWS)];
-    lines[3] = Line::from("~  ~  ~  ~".fg(Color::Blue));
-    lines[4] = Line::from("~   ~   ~".fg(Color::Blue));
-    lines[10] = Line::from(state.fg(colour).bold());
-    lines[11] = Line::from(speed.fg(colour));
-    lines[12] = Line::from(drawn.fg(colour));
-    lines[13] = Line::from(format!("{} ms each way", ONE_WAY.as_millis()).dim());
-    Paragraph::new(lines).alignment(Alignment::Center)
+    let mut lines = vec![
+        Line::default(),
+        Line::from(state.bold()).centered().fg(colour_of_link),
+        Line::from(speed).centered().fg(colour_of_link),
+        Line::from(drawn).centered().fg(colour_of_link),
+        Line::from(format!("{} ms each way", ONE_WAY.as_millis())).centered().dim(),
+    ];
+    let foot = format!("{}╯    ", "─".repeat(columns.saturating_sub(5)));
+    let up = ["╭───▶"].into_iter().chain(["│    "; 4]).map(str::to_owned).chain([foot]);
+    lines.extend(up.map(|way| Line::from(way).right_aligned().fg(colour(&seen.eu))));
+    lines.push(Line::from("eu dials").centered().dim());
+    lines
+}
+
+/// Of the link that a node dials.
+fn colour(node: &NodeSeen) -> Color {
+    if node.link == "up" { Color::Green } else { Color::Yellow }
 }
 
 fn draw_backlog(view: &View, frame: &mut Frame<'_>, area: Rect) {
     let backlogs = view.backlogs(area.width.into());
     let most = backlogs.iter().copied().max().unwrap_or_default();
-    let title = format!(" backlog of the agent, at most {} ", grouped(most));
+    let title = format!(" backlog of us-east, at most {} ", grouped(most));
     // So that a backlog of some batches, which is always there, does not look like a mountain.
     let scale = most.max(u64::from(view.rate));
     let line = Sparkline::default()
@@ -153,10 +148,7 @@ fn draw_backlog(view: &View, frame: &mut Frame<'_>, area: Rect) {
 }
 
 fn draw_log(view: &View, log: &[String], frame: &mut Frame<'_>, area: Rect) {
-    let title = match view.http {
-        Some(http) => format!(" what the nodes say (the agent also at http://{http}/metrics) "),
-        None => " what the nodes say ".to_owned(),
-    };
+    let title = format!(" what the nodes say (us-east also at http://{}/metrics) ", view.http);
     let block = Block::new().title(title);
     let room = usize::from(block.inner(area).height);
     let last = &log[log.len().saturating_sub(room)..];
@@ -186,10 +178,6 @@ fn draw_node<const N: usize>(title: &str, figures: [Line<'_>; N], frame: &mut Fr
 fn figure(what: &str, much: String) -> Line<'static> {
     let room = usize::from(NODE_COLUMNS).saturating_sub(what.chars().count() + 4);
     Line::from(format!(" {what}{much:>room$} "))
-}
-
-fn arrow(drawn: &'static str) -> Paragraph<'static> {
-    Paragraph::new(drawn.dim()).alignment(Alignment::Center)
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ const RATE_LOOKS: usize = 4;
 pub(super) struct View {
     /// Metrics a second.
     pub(super) rate: u32,
-    /// Where the agent shows itself.
-    pub(super) http: Option<SocketAddr>,
+    /// Where us-east shows itself.
+    pub(super) http: SocketAddr,
     pub(super) is_finishing: bool,
     /// As the last key left it.
     pub(super) link_is_cut: bool,
@@ -27,19 +27,19 @@ pub(super) struct View {
     seen: Seen,
     /// Before `seen`, oldest first.
     lately: VecDeque<Seen>,
-    /// Latest first.
+    /// Of us-east, latest first.
     backlogs: VecDeque<u64>,
 }
 
 impl View {
-    pub(super) fn new(rate: u32, http: Option<SocketAddr>, seen: Seen) -> Self {
+    pub(super) fn new(rate: u32, http: SocketAddr, seen: Seen) -> Self {
         Self {
             rate,
             http,
             is_finishing: false,
             link_is_cut: seen.link_is_cut,
             started: seen.at,
-            backlogs: VecDeque::from([seen.agent.backlog]),
+            backlogs: VecDeque::from([seen.us.backlog]),
             lately: VecDeque::new(),
             seen,
         }
@@ -47,7 +47,7 @@ impl View {
 
     /// Takes the next look.
     pub(super) fn take(&mut self, seen: Seen) {
-        self.backlogs.push_front(seen.agent.backlog);
+        self.backlogs.push_front(seen.us.backlog);
         self.backlogs.truncate(BACKLOGS_MAX);
         self.lately.push_back(std::mem::replace(&mut self.seen, seen));
         if self.lately.len() > RATE_LOOKS {
@@ -65,7 +65,7 @@ impl View {
         self.seen.at - self.started
     }
 
-    /// Backlogs at the last `count` looks, latest first.
+    /// Its backlogs at the last `count` looks, latest first.
     pub(super) fn backlogs(&self, count: usize) -> Vec<u64> {
         self.backlogs.iter().take(count).copied().collect()
     }
@@ -83,16 +83,18 @@ impl View {
 mod tests {
     use super::*;
 
+    const HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9613);
+
     #[test]
     fn a_rate_is_that_of_the_last_second() {
         let mut seen = Seen::nothing(Instant::now());
-        let mut view = View::new(100, None, seen.clone());
-        let accepted = |seen: &Seen| seen.agent.accepted;
+        let mut view = View::new(100, HTTP, seen.clone());
+        let accepted = |seen: &Seen| seen.us.accepted;
         assert_eq!(view.per_second(accepted), 0);
         for look in 1..=8 {
             seen.at += Duration::from_millis(250);
-            seen.agent.accepted += if look <= 4 { 1000 } else { 10 };
-            seen.agent.backlog = look;
+            seen.us.accepted += if look <= 4 { 1000 } else { 10 };
+            seen.us.backlog = look;
             view.take(seen.clone());
         }
         assert_eq!(view.per_second(accepted), 40);
@@ -102,7 +104,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded() {
-        let mut view = View::new(100, None, Seen::nothing(Instant::now()));
+        let mut view = View::new(100, HTTP, Seen::nothing(Instant::now()));
         for _ in 0..3 * BACKLOGS_MAX {
             view.take(view.seen().clone());
         }

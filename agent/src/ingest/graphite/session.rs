@@ -1,20 +1,22 @@
-//! One plaintext connection: read, check, hand over; at the client's half-close wait for the commits
-//! and answer with FIN.
+//! One plaintext connection: read, check, hand over; when the client has said that it is done, wait for
+//! the commits and answer with FIN.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use forwarder::Clock;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::ingest::clients::Visit;
 use crate::ingest::graphite::outstanding::Outstanding;
 use crate::ingest::graphite::scratch::{READ_BYTES, Scratch, Scratches};
+use crate::ingest::graphite::wire::Wire;
 use crate::ingest::graphite::{STOP_QUIET, STOP_READING, grace_is_over};
-use crate::ingest::intake::Intake;
+use crate::ingest::intake::{DEFAULT_QUEUE, Intake};
 use crate::ingest::unfinished::Unfinished;
 use crate::ingest::{Input, Sender};
 use crate::spool::CommitError;
@@ -24,10 +26,18 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_PROBES: u32 = 4;
 
+/// How a TLS client begins. No metric does.
+const TLS_HANDSHAKE: &[u8] = b"\x16\x03";
+
 /// A connection from its accept to its end.
-pub(super) struct Session {
-    stream: TcpStream,
+pub(super) struct Session<W> {
+    wire: W,
+    /// Nothing was read yet.
+    fresh: bool,
+    /// It was too fast, and is not read until then.
+    slowed_until: Option<Instant>,
     from: Sender,
+    visit: Visit,
     intake: Intake,
     clock: Clock,
     scratches: Arc<Scratches>,
@@ -44,31 +54,48 @@ pub(super) enum Reset {
     /// The connection broke, or the client reset it.
     #[error("the connection broke: {0}")]
     Broken(#[from] io::Error),
+    /// It is at the wrong port.
+    #[error("it speaks TLS, and this port does not: send to the port of listen.graphite+tls, or without TLS")]
+    SpeaksTls,
     /// The agent stops, and the client has not said that it is done.
     #[error("the agent stops")]
     Stopped,
 }
 
-impl Session {
-    /// Takes over `stream`, which from now on is reset when it is dropped: also by a panic, and by the
-    /// kernel should the process be killed. Otherwise either would look like a receipt.
+/// From now on `stream` is reset when it is dropped: also by a panic, and by the kernel should the process
+/// be killed. Otherwise either would look like a receipt.
+pub(super) fn set_up(socket: SockRef<'_>) -> io::Result<()> {
+    socket.set_linger(Some(Duration::ZERO))?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+impl<W: Wire> Session<W> {
+    /// Takes over `wire`, whose socket is set up.
     pub(super) fn new(
-        stream: TcpStream,
+        wire: W,
+        (peer, visit): (SocketAddr, Visit),
         intake: Intake,
         clock: Clock,
         scratches: Arc<Scratches>,
-    ) -> io::Result<Self> {
-        let socket = SockRef::from(&stream);
-        socket.set_linger(Some(Duration::ZERO))?;
-        let keepalive = TcpKeepalive::new()
-            .with_time(KEEPALIVE_IDLE)
-            .with_interval(KEEPALIVE_INTERVAL)
-            .with_retries(KEEPALIVE_PROBES);
-        socket.set_tcp_keepalive(&keepalive)?;
-        let peer = stream.peer_addr()?.ip().to_canonical().to_string().into();
-        let from = Sender { input: Input::Graphite, peer };
+    ) -> Self {
+        let from = Sender { input: Input::Graphite, peer: peer.ip().to_canonical().to_string().into() };
         let (unfinished, outstanding) = Default::default();
-        Ok(Self { stream, from, intake, clock, scratches, unfinished, outstanding })
+        Self {
+            wire,
+            fresh: true,
+            slowed_until: None,
+            from,
+            visit,
+            intake,
+            clock,
+            scratches,
+            unfinished,
+            outstanding,
+        }
     }
 
     /// Carries everything the client sends into the spool. `Ok`: it got its FIN; else it is reset.
@@ -78,15 +105,19 @@ impl Session {
             () = grace_is_over(&stop) => return Err(Reset::Stopped),
         }
         // Everything is read and committed: now, and only now, closing means FIN.
-        SockRef::from(&self.stream).set_linger(None)?;
+        self.wire.socket().set_linger(None)?;
+        if let Err(error) = self.wire.farewell().await {
+            self.wire.socket().set_linger(Some(Duration::ZERO))?;
+            return Err(error.into());
+        }
         Ok(())
     }
 
-    /// Reads until the client half-closes, then waits for the commits.
+    /// Reads until the client has said that it is done, then waits for the commits.
     async fn carry_until_end(&mut self, stop: &CancellationToken) -> Result<(), Reset> {
         loop {
             tokio::select! {
-                readable = readable(&self.intake, &self.stream) => readable?,
+                readable = readable(self.slowed_until, &self.intake, &mut self.wire) => readable?,
                 failure = self.outstanding.failure() => return Err(failure.into()),
                 () = stop.cancelled() => break,
             }
@@ -103,7 +134,7 @@ impl Session {
         let until = Instant::now() + STOP_READING;
         let mut end = false;
         while !end && Instant::now() < until {
-            let Ok(readable) = timeout(STOP_QUIET, readable(&self.intake, &self.stream)).await else {
+            let Ok(readable) = timeout(STOP_QUIET, readable(None, &self.intake, &mut self.wire)).await else {
                 break;
             };
             readable?;
@@ -120,18 +151,19 @@ impl Session {
         let Scratch { read: bytes, checked } = &mut *scratch;
         self.unfinished.continue_in(bytes);
         bytes.reserve(READ_BYTES);
-        let end = match self.stream.try_read_buf(bytes) {
-            Ok(bytes) => bytes == 0,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
-            Err(error) => return Err(error.into()),
-        };
+        let end = self.wire.read_some(bytes)?;
+        if self.fresh && bytes.starts_with(TLS_HANDSHAKE) {
+            return Err(Reset::SpeaksTls);
+        }
+        self.fresh &= bytes.is_empty();
         let now_seconds = self.clock.now_seconds();
         self.unfinished.check(bytes, now_seconds, checked);
         if end {
             self.unfinished.finish(now_seconds, checked);
         }
         if !checked.is_empty() {
-            let ticket = self.intake.accept(&self.from, checked).await;
+            self.slowed_until = self.visit.sent(u64::from(checked.count), Instant::now());
+            let ticket = self.intake.accept(&self.from, DEFAULT_QUEUE, checked).await;
             drop(scratch);
             self.outstanding.add(ticket).await?;
         }
@@ -139,8 +171,11 @@ impl Session {
     }
 }
 
-/// Waits until there is room for lines and something to read. Cancel-safe.
-async fn readable(intake: &Intake, stream: &TcpStream) -> io::Result<()> {
-    intake.room().await;
-    stream.readable().await
+/// Waits until there is room for lines and something to read, and `from` has come. Cancel-safe.
+async fn readable(from: Option<Instant>, intake: &Intake, wire: &mut impl Wire) -> io::Result<()> {
+    if let Some(from) = from {
+        sleep_until(from).await;
+    }
+    intake.room(DEFAULT_QUEUE).await;
+    wire.readable().await
 }

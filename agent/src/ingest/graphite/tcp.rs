@@ -7,77 +7,124 @@ use std::time::Duration;
 
 use forwarder::Clock;
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::ingest::Input;
+use crate::ingest::clients::{Clients, Visit};
 use crate::ingest::graphite::scratch::Scratches;
-use crate::ingest::graphite::session::Session;
+use crate::ingest::graphite::session::{Reset, Session, set_up};
+use crate::ingest::graphite::wire::TlsWire;
 use crate::ingest::intake::Intake;
+use crate::ingest::porter::Porter;
+use crate::tls::{Acceptor, Door, Doors, HandshakeError};
 
-/// After a failed accept (most likely there are no file descriptors left) it is tried again this late.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Refused connections are told of once in this time.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What the listener holds at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Connections that may stand at once. One more is reset at once, so that its client sees it.
-    pub connections_max: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { connections_max: 16_384 }
-    }
-}
-
-/// Takes metrics from plaintext connections until `stop`; then no new connection is accepted, and it
-/// returns once every session has ended.
+/// Takes metrics from plaintext connections through `doors` until `stop`; then no new connection is
+/// accepted, and it returns once every session has ended. A connection that `clients` does not allow is reset
+/// at once, so that its client sees it.
 pub async fn serve_tcp(
-    listener: TcpListener,
+    doors: impl Into<Doors>,
     intake: Intake,
     clock: Clock,
-    limits: Limits,
+    clients: Clients,
     stop: CancellationToken,
 ) {
-    let scratches = Arc::new(Scratches::new());
+    let mut porter = Porter::new(doors.into(), Input::Graphite.as_str());
+    let host = Host { intake, clock, scratches: Arc::new(Scratches::new()), stop: stop.clone() };
     let mut sessions = JoinSet::new();
     let mut refusals = Refusals::default();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if sessions.len() >= limits.connections_max => {
+            (stream, peer, door) = porter.accept() => {
+                if sessions.len() >= clients.connections_max() {
                     reset(stream);
-                    refusals.count(format_args!("the limit of {} connections is reached", limits.connections_max));
+                    let most = clients.connections_max();
+                    refusals.count(format_args!("the limit of {most} connections is reached"));
+                    continue;
                 }
-                Ok((stream, peer)) => {
-                    match Session::new(stream, intake.clone(), clock.clone(), Arc::clone(&scratches)) {
-                        Ok(session) => drop(sessions.spawn(run(session, peer, stop.clone()))),
-                        Err(error) => tracing::debug!(%peer, %error, "graphite client was gone before its session began"),
+                match (clients.enter(peer.ip()), door) {
+                    (Err(most), _) => {
+                        reset(stream);
+                        refusals.count(format_args!("{peer}: the limit of {most} connections of one address is reached"));
+                    }
+                    (Ok(visit), Door::Plain) => drop(sessions.spawn(host.clone().receive(stream, peer, visit))),
+                    (Ok(visit), Door::Tls(acceptor)) => {
+                        drop(sessions.spawn(host.clone().receive_over_tls(acceptor, stream, peer, visit)));
                     }
                 }
-                Err(error) => {
-                    refusals.count(format_args!("accept failed: {error}"));
-                    sleep(ACCEPT_RETRY).await;
-                }
-            },
-            Some(ended) = sessions.join_next() => report_panic(ended),
+            }
+            Some(ended) = sessions.join_next() => refusals.take(ended),
             () = refusals.due() => refusals.report(),
             () = stop.cancelled() => break,
         }
     }
-    drop(listener);
+    drop(porter);
     while let Some(ended) = sessions.join_next().await {
-        report_panic(ended);
+        refusals.take(ended);
     }
 }
 
-async fn run(session: Session, peer: SocketAddr, stop: CancellationToken) {
-    if let Err(reset) = session.run(stop).await {
-        tracing::debug!(%peer, %reset, "graphite client was reset");
+/// What all sessions of a listener have in common.
+#[derive(Clone)]
+struct Host {
+    intake: Intake,
+    clock: Clock,
+    scratches: Arc<Scratches>,
+    stop: CancellationToken,
+}
+
+/// How a session ended: `Some` tells why it was not served at all.
+type Ended = Option<String>;
+
+impl Host {
+    async fn receive(self, stream: TcpStream, peer: SocketAddr, visit: Visit) -> Ended {
+        if let Err(error) = set_up(SockRef::from(&stream)) {
+            tracing::debug!(%peer, %error, "graphite client was gone before its session began");
+            return None;
+        }
+        let session = Session::new(stream, (peer, visit), self.intake, self.clock, self.scratches);
+        ended(session.run(self.stop).await, peer)
+    }
+
+    async fn receive_over_tls(
+        self,
+        acceptor: Acceptor,
+        stream: TcpStream,
+        peer: SocketAddr,
+        visit: Visit,
+    ) -> Ended {
+        if let Err(error) = set_up(SockRef::from(&stream)) {
+            tracing::debug!(%peer, %error, "graphite client was gone before its session began");
+            return None;
+        }
+        // Boxed, so that what a handshake takes is given back before the session stands.
+        let shaking = Box::pin(acceptor.accept(stream));
+        let shaken = self.stop.run_until_cancelled(shaking).await;
+        match shaken.unwrap_or(Err(HandshakeError::Left)) {
+            Ok(stream) => {
+                let wire = TlsWire::new(stream);
+                let session = Session::new(wire, (peer, visit), self.intake, self.clock, self.scratches);
+                ended(session.run(self.stop).await, peer)
+            }
+            Err(HandshakeError::Left) => None,
+            Err(error) => Some(format!("{peer}: {error}")),
+        }
+    }
+}
+
+fn ended(how: Result<(), Reset>, peer: SocketAddr) -> Ended {
+    match how {
+        Ok(()) => None,
+        Err(reset @ Reset::SpeaksTls) => Some(format!("{peer}: {reset}")),
+        Err(reset) => {
+            tracing::debug!(%peer, %reset, "graphite client was reset");
+            None
+        }
     }
 }
 
@@ -85,12 +132,6 @@ async fn run(session: Session, peer: SocketAddr, stop: CancellationToken) {
 fn reset(stream: TcpStream) {
     // If even this fails, nothing of the connection was read, and the kernel resets it if anything came.
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap_or_default();
-}
-
-fn report_panic(ended: Result<(), JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "a graphite session failed; its connection was reset");
-    }
 }
 
 /// Connections that were not served, told of at once and then in sums.
@@ -105,6 +146,14 @@ impl Refusals {
     fn count(&mut self, why: fmt::Arguments<'_>) {
         self.count += 1;
         self.why = why.to_string();
+    }
+
+    fn take(&mut self, ended: Result<Ended, JoinError>) {
+        match ended {
+            Ok(None) => {}
+            Ok(Some(why)) => self.count(format_args!("{why}")),
+            Err(error) => tracing::error!(%error, "a graphite session failed; its connection was reset"),
+        }
     }
 
     /// Waits until there is something to tell and the time for it has come. Cancel-safe.

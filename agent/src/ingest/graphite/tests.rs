@@ -10,13 +10,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use topology::model::WhenFull;
+use topology::model::Limits;
 
 use super::*;
+use crate::ingest::clients::Clients;
 use crate::ingest::intake::Intake;
 use crate::ingest::route::Router;
 use crate::metrics::Metrics;
-use crate::spool::{Desk, LinkConfig, Spool, SpoolConfig};
+use crate::spool::{Desk, Spool, SpoolConfig};
+
+mod tls;
 
 /// A loopback address that nothing else uses, so that a port free for TCP is free for UDP too.
 const OWN_LOOPBACK: &str = "127.9.9.9:0";
@@ -53,15 +56,7 @@ impl Agent {
 
     fn with(limits: Limits, max_size_bytes: Option<u64>) -> Self {
         let dir = TempDir::new().unwrap();
-        let config = SpoolConfig {
-            dir: dir.path().to_owned(),
-            node: "test".to_owned(),
-            queue: "/queue/graphite".to_owned(),
-            links: vec![LinkConfig { name: "eu".to_owned(), max_size_bytes: None }],
-            link_sets: vec![vec![0]],
-            max_size_bytes,
-            when_full: WhenFull::Refuse,
-        };
+        let config = SpoolConfig { max_size_bytes, ..SpoolConfig::for_test(dir.path()) };
         let (clock, metrics, stop) =
             (Clock::system(), Arc::new(Metrics::new().unwrap()), CancellationToken::new());
         let spool = Spool::open(config, clock.now_ms()).unwrap();
@@ -77,7 +72,7 @@ impl Agent {
         let address = listener.local_addr().unwrap();
         assert_eq!(socket.local_addr().unwrap(), address);
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve_tcp(listener, intake.clone(), clock.clone(), limits, stop.clone()));
+        tasks.spawn(serve_tcp(listener, intake.clone(), clock.clone(), Clients::new(limits), stop.clone()));
         tasks.spawn(serve_udp(socket, intake.clone(), clock, Arc::clone(&metrics), stop.clone()));
         let spool_thread: Box<dyn FnOnce() + Send> = Box::new(move || worker.run().unwrap());
         Self {
@@ -323,7 +318,7 @@ async fn a_task_that_dies_resets_its_connections() {
 
 #[tokio::test]
 async fn one_connection_too_many_is_reset_and_a_place_that_is_free_is_given_again() {
-    let mut agent = Agent::with(Limits { connections_max: 2 }, None);
+    let mut agent = Agent::with(Limits { connections: 2, ..Limits::default() }, None);
     agent.commit();
     let (mut first, mut second) = (agent.connect().await, agent.connect().await);
     let mut third = agent.connect().await;

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::ingest::graphite::{STOP_QUIET, STOP_READING, grace_is_over};
-use crate::ingest::intake::Intake;
+use crate::ingest::intake::{DEFAULT_QUEUE, Intake};
 use crate::ingest::line::{self, Checked};
 use crate::ingest::{Input, Sender};
 use crate::metrics::Metrics;
@@ -73,7 +73,7 @@ impl Taker {
 
     async fn take(&mut self, datagram: &[u8], peer: SocketAddr) {
         line::check(datagram, self.clock.now_seconds(), &mut self.checked);
-        if self.intake.is_full() {
+        if self.intake.full()[DEFAULT_QUEUE] {
             self.metrics.udp_dropped(u64::from(self.checked.count));
             self.checked.clear();
         } else if !self.checked.is_empty() {
@@ -81,7 +81,7 @@ impl Taker {
                 self.from = sender(peer.ip());
             }
             // Nobody waits for a receipt.
-            drop(self.intake.take(&self.from.1, &mut self.checked).await);
+            drop(self.intake.take(&self.from.1, DEFAULT_QUEUE, &mut self.checked).await);
         }
     }
 }

@@ -3,11 +3,10 @@
 use futures_util::FutureExt;
 use tempfile::TempDir;
 use tokio::time::timeout;
-use topology::model::WhenFull;
 
 use super::*;
 use crate::ingest::{Input, line};
-use crate::spool::{DeskWorker, LinkConfig, Spool, SpoolConfig};
+use crate::spool::{DeskWorker, Spool, SpoolConfig};
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// More than a batch holds.
@@ -27,15 +26,8 @@ impl Agent {
 
     fn with_limit(max_size_bytes: u64) -> Self {
         let dir = TempDir::new().unwrap();
-        let config = SpoolConfig {
-            dir: dir.path().to_owned(),
-            node: "test".to_owned(),
-            queue: "/queue/graphite".to_owned(),
-            links: vec![LinkConfig { name: "eu".to_owned(), max_size_bytes: None }],
-            link_sets: vec![vec![0]],
-            max_size_bytes: Some(max_size_bytes),
-            when_full: WhenFull::Refuse,
-        };
+        let max_size_bytes = Some(max_size_bytes);
+        let config = SpoolConfig { max_size_bytes, ..SpoolConfig::for_test(dir.path()) };
         let (clock, metrics) = (Clock::system(), Arc::new(Metrics::new().unwrap()));
         let spool = Spool::open(config, clock.now_ms()).unwrap();
         let (desk, worker) = Desk::new(spool, Arc::clone(&metrics), clock.clone());
@@ -59,12 +51,15 @@ fn sender(peer: &str) -> Sender {
 #[tokio::test]
 async fn a_session_that_dies_while_it_brings_a_batch_takes_nobodys_lines_with_it() {
     let Agent { intake, desk, worker, _dir } = Agent::new();
-    let others = intake.accept(&sender("other"), &mut checked(1)).await;
+    let others = intake.accept(&sender("other"), DEFAULT_QUEUE, &mut checked(1)).await;
     // The spool's thread is busy, and what waits for it is all that may wait.
     tokio::task::unconstrained(async { while desk.tick().now_or_never().is_some() {} }).await;
     tokio::task::yield_now().await;
     let mut lines = checked(MANY_LINES);
-    assert!(intake.accept(&sender("dying"), &mut lines).now_or_never().is_none(), "it waits, and is dropped");
+    assert!(
+        intake.accept(&sender("dying"), DEFAULT_QUEUE, &mut lines).now_or_never().is_none(),
+        "it waits, and is dropped"
+    );
 
     std::thread::spawn(move || worker.run());
     let stop = CancellationToken::new();
@@ -79,7 +74,7 @@ async fn whoever_waits_for_a_spool_that_ends_is_told() {
     let Agent { intake, desk, worker, _dir } = Agent::new();
     let mut waiting = Vec::new();
     for _ in 0..10 {
-        waiting.push(intake.accept(&sender("a"), &mut checked(MANY_LINES)).await);
+        waiting.push(intake.accept(&sender("a"), DEFAULT_QUEUE, &mut checked(MANY_LINES)).await);
     }
     drop((worker, desk));
     for ticket in waiting {
@@ -98,6 +93,6 @@ async fn whoever_cannot_wait_for_room_is_not_made_to() {
     let Agent { intake, worker: _worker, desk: _desk, _dir } = Agent::with_limit(1);
     assert!(intake.is_full());
     let from = Sender { input: Input::Udp, peer: "udp".into() };
-    assert!(intake.accept(&from, &mut checked(1)).now_or_never().is_none());
-    assert!(intake.take(&from, &mut checked(1)).now_or_never().is_some());
+    assert!(intake.accept(&from, DEFAULT_QUEUE, &mut checked(1)).now_or_never().is_none());
+    assert!(intake.take(&from, DEFAULT_QUEUE, &mut checked(1)).now_or_never().is_some());
 }

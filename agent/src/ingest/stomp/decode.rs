@@ -6,6 +6,9 @@ use super::frame::{Command, Frame, HeaderSpan};
 use super::refusal::quoted;
 use super::version::Version;
 
+/// How every TLS client begins: a record of the handshake, version 3.x. The second byte may come late.
+const TLS_HANDSHAKE: &[u8] = b"\x16";
+
 /// Finds the frames of one session in its bytes.
 #[derive(Debug)]
 pub(crate) struct Decoder {
@@ -41,10 +44,15 @@ pub(crate) enum Decoded<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DecodeError {
     #[error(
-        "{0:?} is not a STOMP command; this port speaks STOMP 1.0, 1.1 and 1.2 without TLS: send CONNECT, or use \
-         the port of your own protocol"
+        "{0:?} is not a STOMP command; this port speaks STOMP 1.0, 1.1 and 1.2: send CONNECT, or use the port of \
+         your own protocol"
     )]
     Command(String),
+    #[error(
+        "this is a TLS handshake, and the port speaks STOMP without TLS: connect without it, or to the port of \
+         listen.stomp+tls"
+    )]
+    Tls,
     #[error("the header line {0:?} has no colon, or no name before it: write name:value")]
     HeaderLine(String),
     #[error("there is a NUL in the headers: end them with an empty line before the body and its NUL")]
@@ -178,7 +186,8 @@ impl Decoder {
             // Told at once: a client of another protocol would wait for an answer for ever.
             let word = without_cr(&bytes[line..seen]);
             if word.len() > Command::BYTES_MAX + 1 || word.iter().any(|octet| !octet.is_ascii_uppercase()) {
-                return Err(DecodeError::Command(quoted(word)));
+                let is_tls = word.starts_with(TLS_HANDSHAKE);
+                return Err(if is_tls { DecodeError::Tls } else { DecodeError::Command(quoted(word)) });
             }
         }
         if seen > self.header_bytes_max {

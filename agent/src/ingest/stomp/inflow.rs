@@ -3,27 +3,33 @@
 
 use std::future::pending;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use forwarder::Clock;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::ingest::Sender;
-use crate::ingest::intake::Intake;
+use crate::ingest::clients::Visit;
+use crate::ingest::intake::{Intake, Ticket};
+use crate::ingest::{Input, Sender};
+use crate::spool::Subscribers;
+use crate::users::{Credentials, Users};
 
 use super::Settings;
 use super::budget::Budget;
 use super::decode::{Decoded, Decoder};
+use super::lending::{Borrower, Brought, Held as Lent, Lending, lending};
 use super::negotiate::Beats;
 use super::outflow::{Held, Order};
 use super::patience::Patience;
 use super::read_buffer::ReadBuffer;
 use super::refusal::Refusal;
-use super::session::{Action, Gathered, Moment, Session};
+use super::session::{Action, Delivery, Gathered, Moment, Receipts, Session, Whole};
+use super::subscriptions::Subscription;
 
 /// Gathered lines of this size go to the intake, though there are more frames to look at.
 const GATHERED_BYTES: usize = 64 * 1024;
@@ -53,8 +59,35 @@ pub(super) struct Common {
     pub(super) settings: Arc<Settings>,
     pub(super) budget: Budget,
     pub(super) intake: Intake,
+    pub(super) users: Users,
+    /// Those of each queue; none where there are none.
+    pub(super) subscribers: Arc<[Subscribers]>,
     pub(super) clock: Clock,
     pub(super) stop: CancellationToken,
+}
+
+/// Most clients never subscribe, and thousands of them are to cost little.
+enum Borrowing {
+    Never(Option<oneshot::Sender<Lending>>),
+    Since(Borrower),
+}
+
+/// What the reading side has to deal with next.
+enum Event {
+    /// Something was read.
+    Read,
+    /// A batch for a subscription.
+    Brought(Brought),
+}
+
+/// Who is at the other end, as far as the connection tells.
+#[derive(Debug)]
+pub(super) struct Visitor {
+    pub(super) address: IpAddr,
+    /// The names in its certificate, which was verified.
+    pub(super) names: Vec<String>,
+    /// `None` in tests only.
+    pub(super) visit: Option<Visit>,
 }
 
 /// The reading side of a session.
@@ -62,7 +95,10 @@ pub(super) struct Inflow<R> {
     reader: R,
     common: Common,
     from: Sender,
+    visitor: Visitor,
     session: Session,
+    /// What brings batches to the subscriptions; until the first one, where it is to be started.
+    borrowing: Borrowing,
     decoder: Decoder,
     buffer: ReadBuffer,
     patience: Patience,
@@ -75,13 +111,22 @@ pub(super) struct Inflow<R> {
 }
 
 impl<R: AsyncRead + Unpin> Inflow<R> {
-    /// Reads the session `number` of `from`.
-    pub(super) fn new(reader: R, common: Common, from: Sender, number: u64) -> Self {
+    /// Reads the session `number` of `visitor`. With the first subscription, `lending` gets what is to be run
+    /// beside it.
+    pub(super) fn new(
+        reader: R,
+        common: Common,
+        visitor: Visitor,
+        number: u64,
+        lending: oneshot::Sender<Lending>,
+    ) -> Self {
         let limits = common.settings.limits;
         Self {
             reader,
-            from,
+            from: Sender { input: Input::Stomp, peer: visitor.address.to_string().into() },
+            visitor,
             session: Session::new(Arc::clone(&common.settings), number, &common.budget),
+            borrowing: Borrowing::Never(Some(lending)),
             decoder: Decoder::new(&limits),
             buffer: ReadBuffer::new(limits.header_bytes + limits.body_bytes + 1, &common.budget),
             patience: Patience::new(limits.frame_time),
@@ -93,10 +138,11 @@ impl<R: AsyncRead + Unpin> Inflow<R> {
     }
 
     /// Reads until the session ends. The writing side ends with `orders`.
-    pub(super) async fn run(&mut self, orders: mpsc::Sender<Held>) -> InflowEnd {
+    pub(super) async fn run(&mut self, orders: mpsc::Sender<Box<Held>>) -> InflowEnd {
         loop {
-            let step = match self.read().await {
-                Ok(()) => self.digest(&orders).await,
+            let step = match self.next().await {
+                Ok(Event::Read) => self.digest(&orders).await,
+                Ok(Event::Brought(brought)) => Box::pin(self.deliver(brought, &orders)).await,
                 Err(Unread::Ended(end)) => Err(end),
                 Err(Unread::Refused(refusal)) => {
                     self.carry_out(self.session.refuse(refusal, None), &orders).await
@@ -113,8 +159,8 @@ impl<R: AsyncRead + Unpin> Inflow<R> {
         self.reader
     }
 
-    /// Reads something, or tells why there is nothing to be read.
-    async fn read(&mut self) -> Result<(), Unread> {
+    /// Reads something, or gets a batch, or tells why there is nothing to be read.
+    async fn next(&mut self) -> Result<Event, Unread> {
         self.wait_for_room().await?;
         let began = Instant::now();
         if self.common.stop.is_cancelled() && began >= *self.stop_due.get_or_insert(began + STOP_READING) {
@@ -130,6 +176,7 @@ impl<R: AsyncRead + Unpin> Inflow<R> {
         let read = tokio::select! {
             biased;
             read = self.reader.read_buf(self.buffer.ready()?) => read,
+            brought = self.borrowing.next() => return Ok(Event::Brought(brought)),
             () = stopped_and_quiet(&self.common.stop) => return Err(Refusal::Stopping.into()),
             refusal = overdue(due) => return Err(refusal.into()),
         };
@@ -140,19 +187,19 @@ impl<R: AsyncRead + Unpin> Inflow<R> {
         if mid_frame {
             self.patience.spent(began.elapsed());
         }
-        Ok(())
+        Ok(Event::Read)
     }
 
     /// While the spool is full a producer is not read, and its clocks stand still. A session that is
     /// still to be opened is read, since its client waits for CONNECTED; and so is one with an open
-    /// transaction, to be refused.
+    /// transaction, to be refused, and a subscriber, whose ACKs make room.
     async fn wait_for_room(&self) -> Result<(), Unread> {
-        if !self.session.is_connected() || self.session.has_open_transaction() {
+        if !self.session.is_connected() || self.session.must_be_heard() {
             return Ok(());
         }
         tokio::select! {
             biased;
-            () = self.common.intake.room() => Ok(()),
+            () = self.common.intake.any_room() => Ok(()),
             () = self.common.stop.cancelled() => Err(Refusal::Stopping.into()),
         }
     }
@@ -168,12 +215,10 @@ impl<R: AsyncRead + Unpin> Inflow<R> {
     }
 
     /// Takes the frames out of what was read.
-    async fn digest(&mut self, orders: &mpsc::Sender<Held>) -> Result<(), InflowEnd> {
-        let moment = Moment {
-            now: Instant::now(),
-            now_seconds: self.common.clock.now_seconds(),
-            spool_full: self.common.intake.is_full(),
-        };
+    async fn digest(&mut self, orders: &mpsc::Sender<Box<Held>>) -> Result<(), InflowEnd> {
+        let full = self.common.intake.full();
+        let moment =
+            Moment { now: Instant::now(), now_seconds: self.common.clock.now_seconds(), full: &full };
         let mut used = 0;
         loop {
             let unread = &self.buffer.unread()[used..];
@@ -196,57 +241,206 @@ impl<R: AsyncRead + Unpin> Inflow<R> {
         }
     }
 
-    async fn carry_out(&mut self, action: Action, orders: &mpsc::Sender<Held>) -> Result<(), InflowEnd> {
+    async fn carry_out(&mut self, action: Action, orders: &mpsc::Sender<Box<Held>>) -> Result<(), InflowEnd> {
         match action {
-            Action::GoOn if self.session.gathered.checked.lines.len() < GATHERED_BYTES => Ok(()),
+            Action::GoOn if self.session.gathered.lines_bytes() < GATHERED_BYTES => Ok(()),
             Action::GoOn => self.flush(orders).await,
-            Action::Open(Beats { ours, clients }) => {
-                if let Some(interval) = clients {
-                    self.patience.expect_beats(interval);
-                }
-                let open = Order::Open { version: self.session.version(), beat: ours };
-                self.order(open, 0, orders).await
-            }
-            Action::Commit(mut transaction, _share) => {
-                self.flush(orders).await?;
-                let ticket = self.common.intake.accept_whole(&self.from, &mut transaction.checked).await;
-                let bytes = transaction.receipts.frames.len();
-                self.order(Order::AfterCommit(ticket, transaction.receipts), bytes, orders).await
-            }
-            Action::Close { last, why } => {
-                self.flush(orders).await?;
-                let bytes = last.len();
-                self.order(Order::Last(last), bytes, orders).await?;
-                Err(why.map_or(InflowEnd::Disconnected, InflowEnd::Refused))
-            }
+            // Apart, so that the thousands of sessions that wait for their next line stay small.
+            action => Box::pin(self.carry_out_apart(action, orders)).await,
         }
     }
 
+    async fn carry_out_apart(
+        &mut self,
+        action: Action,
+        orders: &mpsc::Sender<Box<Held>>,
+    ) -> Result<(), InflowEnd> {
+        match action {
+            Action::GoOn => self.flush(orders).await,
+            Action::Admit(credentials) => match self.admit(credentials).await {
+                Action::Open(beats) => self.open(beats, orders).await,
+                Action::Close { last, why } => self.close(last, why, orders).await,
+                _ => Ok(()),
+            },
+            Action::Open(beats) => self.open(beats, orders).await,
+            Action::Commit(Whole { mut lines, acked }, _share) => {
+                self.flush(orders).await?;
+                let ends = acked.into_iter().map(Lent::into_loan).collect();
+                let ticket = self.common.intake.accept_whole(&self.from, &mut lines.checked, ends).await;
+                self.after_commit(ticket, lines.receipts, orders).await
+            }
+            Action::Pass { queue, batch, lines, receipts } => {
+                self.flush(orders).await?;
+                let from = Sender { input: Input::Node, ..self.from.clone() };
+                let ticket = self.common.intake.pass(&from, queue, &batch, &lines).await;
+                self.after_commit(ticket, receipts, orders).await
+            }
+            Action::Subscribe(subscription) => {
+                self.flush(orders).await?;
+                self.borrow(&subscription).await;
+                Ok(())
+            }
+            Action::Unsubscribe(subscription) => {
+                if let Borrowing::Since(borrower) = &self.borrowing {
+                    borrower.close(subscription).await;
+                }
+                Ok(())
+            }
+            Action::Acked { loans, receipts } => self.acked(loans, receipts, orders).await,
+            Action::SetAside { loans, reason } => {
+                for loan in loans {
+                    loan.into_loan().set_aside(&reason).await.map_err(|_| InflowEnd::Unwritten)?;
+                }
+                Ok(())
+            }
+            Action::Close { last, why } => self.close(last, why, orders).await,
+        }
+    }
+
+    /// Finds out who the client is: the session is open, or refused.
+    async fn admit(&mut self, credentials: Credentials) -> Action {
+        let claim = credentials.claim(&self.visitor.names, self.visitor.address);
+        match self.common.users.admit(claim).await {
+            Ok(rights) => self.session.admitted(rights),
+            Err(denied) => self.session.refuse(denied.into(), None),
+        }
+    }
+
+    async fn open(&mut self, beats: Beats, orders: &mpsc::Sender<Box<Held>>) -> Result<(), InflowEnd> {
+        let Beats { ours, clients } = beats;
+        if let Some(interval) = clients {
+            self.patience.expect_beats(interval);
+        }
+        let open = Order::Open { version: self.session.version(), beat: ours };
+        self.order(open, 0, orders).await
+    }
+
+    async fn close(
+        &mut self,
+        last: Vec<u8>,
+        why: Option<Refusal>,
+        orders: &mpsc::Sender<Box<Held>>,
+    ) -> Result<(), InflowEnd> {
+        self.flush(orders).await?;
+        let bytes = last.len();
+        self.order(Order::Last(last), bytes, orders).await?;
+        Err(why.map_or(InflowEnd::Disconnected, InflowEnd::Refused))
+    }
+
+    /// Has batches brought for a new subscription.
+    async fn borrow(&mut self, subscription: &Subscription) {
+        let Some(subscribers) = self.common.subscribers.get(subscription.queue).cloned() else { return };
+        if let Borrowing::Never(start) = &mut self.borrowing {
+            let (borrower, lending) = lending();
+            // Nobody runs it only where the session is at its end.
+            drop(start.take().map(|start| start.send(lending)));
+            self.borrowing = Borrowing::Since(borrower);
+        }
+        if let Borrowing::Since(borrower) = &self.borrowing {
+            borrower.open(subscription.number, subscribers, subscription.prefetch).await;
+        }
+    }
+
+    /// Has a batch written to its subscriber.
+    async fn deliver(&mut self, brought: Brought, orders: &mpsc::Sender<Box<Held>>) -> Result<(), InflowEnd> {
+        match self.session.deliver(brought) {
+            Delivery::Message { frame, done } => {
+                let bytes = frame.len();
+                let done = done.map(Lent::into_loan);
+                self.order(Order::Message { frame, done }, bytes, orders).await
+            }
+            Delivery::Damaged(loan, reason) => {
+                loan.into_loan().set_aside(&reason).await.map_err(|_| InflowEnd::Unwritten)
+            }
+            Delivery::Nobody => Ok(()),
+        }
+    }
+
+    /// Ends what a subscriber has acknowledged: with the next commit, or, for a receipt, at once.
+    async fn acked(
+        &mut self,
+        loans: Vec<Lent>,
+        receipts: Receipts,
+        orders: &mpsc::Sender<Box<Held>>,
+    ) -> Result<(), InflowEnd> {
+        let loans = loans.into_iter().map(Lent::into_loan);
+        if receipts.frames.is_empty() {
+            for loan in loans {
+                loan.confirm().await.map_err(|_| InflowEnd::Unwritten)?;
+            }
+            return Ok(());
+        }
+        let ticket = self.common.intake.end(loans.collect()).await;
+        self.after_commit(ticket, receipts, orders).await
+    }
+
     /// Brings the gathered lines to the intake, and has the replies written.
-    async fn flush(&mut self, orders: &mpsc::Sender<Held>) -> Result<(), InflowEnd> {
+    async fn flush(&mut self, orders: &mpsc::Sender<Box<Held>>) -> Result<(), InflowEnd> {
         let replies = std::mem::take(&mut self.session.replies);
         if !replies.is_empty() {
             let bytes = replies.len();
             self.order(Order::Now(replies), bytes, orders).await?;
         }
         let Gathered { checked, receipts } = &mut self.session.gathered;
-        if checked.is_empty() {
-            return Ok(());
+        let lines = checked.iter().map(|checked| u64::from(checked.count)).sum();
+        let mut tickets: Option<Ticket> = None;
+        for (queue, checked) in checked.iter_mut().enumerate().filter(|(_, checked)| !checked.is_empty()) {
+            let ticket = self.common.intake.accept(&self.from, queue, checked).await;
+            checked.lines.shrink_to(2 * GATHERED_BYTES);
+            tickets = Some(match tickets {
+                Some(before) => before.and(ticket),
+                None => ticket,
+            });
         }
-        let ticket = self.common.intake.accept(&self.from, checked).await;
-        checked.lines.shrink_to(2 * GATHERED_BYTES);
+        let Some(ticket) = tickets else { return Ok(()) };
         let receipts = std::mem::take(receipts);
+        self.after_commit(ticket, receipts, orders).await?;
+        self.slow_down(lines).await;
+        Ok(())
+    }
+
+    /// A client that is too fast is not read for a while. Nodes of ours are held back by what they may have
+    /// in flight.
+    async fn slow_down(&self, lines: u64) {
+        let too_fast = self.visitor.visit.as_ref().and_then(|visit| visit.sent(lines, Instant::now()));
+        if let Some(due) = too_fast.filter(|_| !self.session.is_node()) {
+            // Whether it was stopped meanwhile is asked before the next read.
+            self.common.stop.run_until_cancelled(sleep_until(due)).await;
+        }
+    }
+
+    async fn after_commit(
+        &self,
+        ticket: Ticket,
+        receipts: Receipts,
+        orders: &mpsc::Sender<Box<Held>>,
+    ) -> Result<(), InflowEnd> {
         let bytes = receipts.frames.len();
         self.order(Order::AfterCommit(ticket, receipts), bytes, orders).await
     }
 
     /// Waits while too many bytes are outstanding.
-    async fn order(&self, order: Order, bytes: usize, orders: &mpsc::Sender<Held>) -> Result<(), InflowEnd> {
+    async fn order(
+        &self,
+        order: Order,
+        bytes: usize,
+        orders: &mpsc::Sender<Box<Held>>,
+    ) -> Result<(), InflowEnd> {
         let bytes = (bytes + size_of::<Held>()).min(self.common.settings.limits.outstanding_bytes);
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
         // The semaphore is never closed.
         let permit = Arc::clone(&self.outstanding).acquire_many_owned(permits).await.ok();
-        orders.send(Held { order, permit }).await.map_err(|_| InflowEnd::Unwritten)
+        orders.send(Box::new(Held { order, permit })).await.map_err(|_| InflowEnd::Unwritten)
+    }
+}
+
+impl Borrowing {
+    /// Waits for a batch; for ever without a subscription. Cancel-safe.
+    async fn next(&mut self) -> Brought {
+        match self {
+            Self::Never(_) => pending().await,
+            Self::Since(borrower) => borrower.next().await,
+        }
     }
 }
 

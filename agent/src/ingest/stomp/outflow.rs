@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::ingest::intake::Ticket;
-use crate::spool::CommitError;
+use crate::spool::{CommitError, Loan};
 
 use super::encode;
 use super::refusal::Refusal;
@@ -25,13 +25,16 @@ pub(super) enum Order {
     Open { version: Version, beat: Option<Duration> },
     /// Write at once.
     Now(Vec<u8>),
+    /// Write at once; then the subscriber has what `done` is, and it may be deleted.
+    Message { frame: Vec<u8>, done: Option<Loan> },
     /// Write once the ticket's lines are on disk.
     AfterCommit(Ticket, Receipts),
     /// Write once everything before has been written, and then nothing more.
     Last(Vec<u8>),
 }
 
-/// An order, and the permit for the bytes that it holds, given back once they are written.
+/// An order, and the permit for the bytes that it holds, given back once they are written. It goes boxed: the
+/// channel keeps room for 32, in each of thousands of sessions.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) order: Order,
@@ -65,6 +68,8 @@ pub(super) struct Outflow<W> {
     /// To be written now, with its permits.
     out: Vec<u8>,
     out_permit: Option<OwnedSemaphorePermit>,
+    /// Done once `out` is written.
+    done: Vec<Loan>,
 }
 
 /// Frames that wait for a commit, or, without a ticket, only for those in front of them.
@@ -89,11 +94,12 @@ impl<W: AsyncWrite + Unpin> Outflow<W> {
             waiting: VecDeque::new(),
             out: Vec::new(),
             out_permit: None,
+            done: Vec::new(),
         }
     }
 
     /// Carries out the orders until there are no more, then ends the stream.
-    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Held>) -> OutflowEnd {
+    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Box<Held>>) -> OutflowEnd {
         let mut failed = None;
         while failed.is_none() && !(self.closing && self.waiting.is_empty()) {
             tokio::select! {
@@ -115,18 +121,23 @@ impl<W: AsyncWrite + Unpin> Outflow<W> {
             }
         }
         // If the client is gone, there is nobody to tell.
-        drop(self.writer.shutdown().await);
+        drop(timeout(self.write_time, self.writer.shutdown()).await);
         failed.map_or(OutflowEnd::Done, OutflowEnd::NotCommitted)
     }
 
-    fn take(&mut self, held: Option<Held>) {
-        let Some(Held { order, permit }) = held else {
+    fn take(&mut self, held: Option<Box<Held>>) {
+        let Some(held) = held else {
             self.closing = true;
             return;
         };
+        let Held { order, permit } = *held;
         match order {
             Order::Open { version, beat } => (self.version, self.beat) = (version, beat),
             Order::Now(frames) => self.write(frames, permit),
+            Order::Message { frame, done } => {
+                self.write(frame, permit);
+                self.done.extend(done);
+            }
             Order::AfterCommit(ticket, receipts) => self.wait_for(ticket, receipts, permit),
             Order::Last(frames) => {
                 let receipts = Receipts { frames, first: None };
@@ -176,8 +187,21 @@ impl<W: AsyncWrite + Unpin> Outflow<W> {
     /// Writes what is ready. `false` if the client does not read.
     async fn flush(&mut self) -> bool {
         if self.heard && !self.out.is_empty() {
-            match timeout(self.write_time, self.writer.write_all(&self.out)).await {
-                Ok(Ok(())) => self.written_at = Instant::now(),
+            let write = async {
+                self.writer.write_all(&self.out).await?;
+                // TLS may hold a part back until it is told.
+                self.writer.flush().await
+            };
+            match timeout(self.write_time, write).await {
+                Ok(Ok(())) => {
+                    self.written_at = Instant::now();
+                    for loan in self.done.drain(..) {
+                        if loan.confirm().await.is_err() {
+                            // The spool is closed, and the process about to end.
+                            break;
+                        }
+                    }
+                }
                 // The reading side will see it too, after what came before.
                 Ok(Err(_)) => self.heard = false,
                 Err(_elapsed) => return false,
@@ -185,6 +209,8 @@ impl<W: AsyncWrite + Unpin> Outflow<W> {
         }
         self.out = Vec::new();
         self.out_permit = None;
+        // What was not written goes back.
+        self.done.clear();
         true
     }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::ingest::line::{LINE_BYTES_MAX, Reason, Refused};
+use crate::users::{Denied, OtherNode};
 
 use super::decode::DecodeError;
 
@@ -32,8 +33,39 @@ pub(crate) enum Refusal {
     Topic { asked: String, known: String },
     #[error("content-encoding {0:?} is not understood: send plain lines, without that header")]
     ContentEncoding(String),
-    #[error("{0} is not served: this version takes metrics in, and does not serve subscribers")]
-    Subscriber(&'static str),
+    #[error(
+        "{0} has no subscribers here: this agent forwards its metrics; say `serve: true` for it in the topology, or \
+         subscribe where they go"
+    )]
+    NotServed(String),
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error(transparent)]
+    OtherNode(#[from] OtherNode),
+    #[error("the user {login:?} may not {what} {destination:?}: the topology says what it may")]
+    NotAllowed { login: String, what: &'static str, destination: String },
+    #[error("selectors are not served: subscribe without one, and choose by name after receiving")]
+    Selector,
+    #[error("ack {0:?} is not understood: auto, client and client-individual are")]
+    AckMode(String),
+    #[error("{name} {asked:?} is not a number of batches from 1 on: send for example {name}:16")]
+    Prefetch { name: &'static str, asked: String },
+    #[error("the subscription {0:?} is open already: UNSUBSCRIBE it, or use another id")]
+    SubscriptionOpen(String),
+    #[error("there is no open subscription {0:?}: SUBSCRIBE first")]
+    SubscriptionUnknown(String),
+    #[error("{0} subscriptions are open, and no more are allowed in one session")]
+    SubscriptionCount(usize),
+    #[error("{command} of {id:?}, which was not sent in this session: name a message as its MESSAGE did")]
+    MessageUnknown { command: &'static str, id: String },
+    #[error("NACK is not in STOMP 1.0: let the session end, or speak 1.1 or 1.2")]
+    NackVersion,
+    /// Not this time.
+    #[error("the batch is not taken: {0}")]
+    Wire(String),
+    /// Never.
+    #[error("the batch is refused: {0}")]
+    Batch(String),
     #[error("no line in the body: send lines of the form name value timestamp")]
     NoLine,
     #[error("no good line in the body; the first one, {line:?}, {fault}")]
@@ -64,6 +96,12 @@ pub(crate) enum Refusal {
     Silent(Duration),
     #[error("{0} connections are open, and no more are allowed: keep one and send all metrics through it")]
     Connections(usize),
+    #[error(
+        "{0} connections of this address are open, and no more are allowed: keep one and send all metrics through it"
+    )]
+    ConnectionsOfClient(usize),
+    #[error("this port speaks STOMP over TLS only: connect with TLS, or to a port without it")]
+    NeedsTls,
     #[error("the metrics could not be stored ({0}): send them again")]
     NotCommitted(String),
     #[error("the agent is stopping: connect again later, and send again what has no receipt")]
@@ -81,6 +119,7 @@ impl Refusal {
             Reason::Fields => "is not name value timestamp".to_owned(),
             Reason::Name => "has a name that is not UTF-8 or has control characters".to_owned(),
             Reason::Value => "has a value that is not a finite decimal number".to_owned(),
+            Reason::NotAllowed => "has a name that this user may not send".to_owned(),
             Reason::Timestamp => "has a timestamp that is not a number of seconds since 1970".to_owned(),
         };
         Self::NoGoodLine { line: quoted(line), fault }

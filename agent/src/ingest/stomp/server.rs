@@ -11,21 +11,27 @@ use std::time::Duration;
 
 use forwarder::Clock;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::complaints::Complaints;
+use crate::ingest::Input;
+use crate::ingest::clients::{Clients, Visit};
 use crate::ingest::intake::Intake;
-use crate::ingest::{Input, Sender};
+use crate::ingest::porter::Porter;
+use crate::spool::Subscribers;
+use crate::tls::{Acceptor, Door, Doors, HandshakeError, client_names};
+use crate::users::Users;
 
 use super::Settings;
 use super::budget::Budget;
-use super::complaints::Complaints;
 use super::encode;
-use super::inflow::{Common, Inflow, InflowEnd};
+use super::inflow::{Common, Inflow, InflowEnd, Visitor};
+use super::lending::Lending;
 use super::outflow::{Outflow, OutflowEnd};
 use super::refusal::Refusal;
 use super::version::Version;
@@ -36,8 +42,6 @@ const ORDERS: usize = 32;
 const TURNED_AWAY_MAX: usize = 64;
 /// How long to wait for a client to read an ERROR and close.
 const LINGER: Duration = Duration::from_secs(2);
-/// After an error of the listener itself, such as no free file descriptor.
-const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 /// When to ask a silent peer whether it is still there, for those without heart-beats.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
@@ -49,12 +53,22 @@ struct SessionEnd {
     outflow: OutflowEnd,
 }
 
-/// Takes metrics over STOMP from every connection to `listener` until `stop`; then no more
+/// A client that did not get to a session.
+#[derive(Debug)]
+struct NoSession {
+    peer: SocketAddr,
+    error: HandshakeError,
+}
+
+/// Takes metrics over STOMP from every connection through `doors`, and serves the `subscribers` of each queue,
+/// until `stop`; then no more
 /// connections, and returns once the sessions have finished what they have received.
 pub async fn serve(
-    listener: TcpListener,
+    doors: impl Into<Doors>,
     settings: Settings,
+    guests: Guests,
     intake: Intake,
+    subscribers: Arc<[Subscribers]>,
     clock: Clock,
     stop: CancellationToken,
 ) {
@@ -62,20 +76,32 @@ pub async fn serve(
     let common = Common {
         budget: Budget::new(limits.shared_bytes),
         settings: Arc::new(settings),
+        users: guests.users,
         intake,
+        subscribers,
         clock,
         stop: stop.clone(),
     };
-    let mut server = Server::new(common);
-    server.accept_until_stopped(listener).await;
+    let mut server = Server::new(common, guests.clients);
+    server.accept_until_stopped(doors.into()).await;
     if timeout(limits.stop_time, server.finish()).await.is_err() {
         tracing::warn!(sessions = server.sessions.len(), "stomp sessions did not finish in time and are cut");
     }
 }
 
+/// Who may come in, and how much of it each may take.
+#[derive(Clone)]
+pub struct Guests {
+    /// Who may do what.
+    pub users: Users,
+    /// How many connections and lines a second each address has.
+    pub clients: Clients,
+}
+
 struct Server {
     common: Common,
-    sessions: JoinSet<SessionEnd>,
+    clients: Clients,
+    sessions: JoinSet<Result<SessionEnd, NoSession>>,
     /// Connections over the limit, being told so.
     turned_away: JoinSet<()>,
     accepted: u64,
@@ -83,30 +109,28 @@ struct Server {
 }
 
 impl Server {
-    fn new(common: Common) -> Self {
+    fn new(common: Common, clients: Clients) -> Self {
         Self {
             common,
+            clients,
             sessions: JoinSet::new(),
             turned_away: JoinSet::new(),
             accepted: 0,
-            complaints: Complaints::default(),
+            complaints: Complaints::of("stomp"),
         }
     }
 
-    async fn accept_until_stopped(&mut self, listener: TcpListener) {
+    async fn accept_until_stopped(&mut self, doors: Doors) {
         let stop = self.common.stop.clone();
+        let mut porter = Porter::new(doors, Input::Stomp.as_str());
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(ended) = self.sessions.join_next() => self.report(ended),
                 Some(_told) = self.turned_away.join_next() => {}
-                accepted = listener.accept(), if self.turned_away.len() < TURNED_AWAY_MAX => match accepted {
-                    Ok((stream, peer)) => self.welcome(stream, peer),
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot accept a stomp connection; trying again");
-                        sleep(ACCEPT_AGAIN).await;
-                    }
-                },
+                (stream, peer, door) = porter.accept(), if self.turned_away.len() < TURNED_AWAY_MAX => {
+                    self.welcome(stream, peer, door);
+                }
                 () = self.complaints.due() => self.complaints.sum_up(),
             }
         }
@@ -120,25 +144,58 @@ impl Server {
         self.complaints.sum_up();
     }
 
-    fn welcome(&mut self, stream: TcpStream, peer: SocketAddr) {
+    fn welcome(&mut self, stream: TcpStream, peer: SocketAddr, door: Door) {
         if let Err(error) = set_up(&stream) {
             tracing::debug!(%peer, %error, "a stomp client left before it was served");
             return;
         }
-        let connections_max = self.common.settings.limits.connections;
-        if self.sessions.len() >= connections_max {
-            let refusal = Refusal::Connections(connections_max);
-            self.complaints.note(peer, &refusal);
-            self.turned_away.spawn(turn_away(stream, refusal));
-            return;
-        }
+        let visit = match self.enter(peer) {
+            Ok(visit) => visit,
+            Err(refusal) => {
+                self.complaints.note(peer, &refusal);
+                match door {
+                    Door::Plain => self.turned_away.spawn(turn_away(stream, refusal)),
+                    Door::Tls(acceptor) => {
+                        self.turned_away.spawn(turn_away_over_tls(acceptor, stream, refusal))
+                    }
+                };
+                return;
+            }
+        };
         self.accepted += 1;
-        self.sessions.spawn(run_session(stream, peer, self.common.clone(), self.accepted));
+        let (common, number) = (self.common.clone(), self.accepted);
+        match door {
+            Door::Plain => {
+                let visitor = Visitor { address: peer.ip(), names: Vec::new(), visit: Some(visit) };
+                self.sessions
+                    .spawn(async move { Ok(run_session(stream, peer, visitor, common, number).await) })
+            }
+            Door::Tls(acceptor) => {
+                self.sessions.spawn(run_tls_session(acceptor, stream, peer, visit, common, number))
+            }
+        };
     }
 
-    fn report(&mut self, ended: Result<SessionEnd, JoinError>) {
+    /// Lets a connection in, if there may be one more.
+    fn enter(&self, peer: SocketAddr) -> Result<Visit, Refusal> {
+        let most = self.common.settings.limits.connections.min(self.clients.connections_max());
+        if self.sessions.len() >= most {
+            return Err(Refusal::Connections(most));
+        }
+        self.clients.enter(peer.ip()).map_err(Refusal::ConnectionsOfClient)
+    }
+
+    fn report(&mut self, ended: Result<Result<SessionEnd, NoSession>, JoinError>) {
         let SessionEnd { peer, inflow, outflow } = match ended {
-            Ok(end) => end,
+            Ok(Ok(end)) => end,
+            Ok(Err(NoSession { peer, error: HandshakeError::Left })) => {
+                tracing::debug!(%peer, "a stomp client left without a word");
+                return;
+            }
+            Ok(Err(NoSession { peer, error })) => {
+                self.complaints.note(peer, &error);
+                return;
+            }
             Err(error) => {
                 tracing::error!(%error, "a stomp session failed");
                 return;
@@ -169,20 +226,53 @@ fn set_up(stream: &TcpStream) -> std::io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
 }
 
+/// One connection with TLS: the handshake, then the session.
+async fn run_tls_session(
+    acceptor: Acceptor,
+    stream: TcpStream,
+    peer: SocketAddr,
+    visit: Visit,
+    common: Common,
+    number: u64,
+) -> Result<SessionEnd, NoSession> {
+    // Boxed, so that what a handshake takes is given back before the session stands.
+    let shaking = Box::pin(acceptor.accept(stream));
+    let shaken = common.stop.run_until_cancelled(shaking).await;
+    match shaken.unwrap_or(Err(HandshakeError::Left)) {
+        Ok(stream) => {
+            let visitor = Visitor { address: peer.ip(), names: client_names(&stream), visit: Some(visit) };
+            Ok(run_session(stream, peer, visitor, common, number).await)
+        }
+        Err(HandshakeError::NotTls(mut stream)) => {
+            turn_away(&mut stream, Refusal::NeedsTls).await;
+            Err(NoSession { peer, error: HandshakeError::NotTls(stream) })
+        }
+        Err(error) => Err(NoSession { peer, error }),
+    }
+}
+
 /// One connection, from CONNECT to its end. Reading and writing go on side by side in one task.
-async fn run_session(mut stream: TcpStream, peer: SocketAddr, common: Common, number: u64) -> SessionEnd {
-    let (reader, writer) = stream.split();
-    let from = Sender { input: Input::Stomp, peer: peer.ip().to_string().into() };
+async fn run_session<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    peer: SocketAddr,
+    visitor: Visitor,
+    common: Common,
+    number: u64,
+) -> SessionEnd {
+    let (reader, writer) = tokio::io::split(stream);
     let outflow = Outflow::new(writer, common.settings.limits.write_time);
-    let mut inflow = Inflow::new(reader, common, from, number);
+    let (lending, started) = oneshot::channel();
+    let mut inflow = Inflow::new(reader, common, visitor, number, lending);
     let (orders, ordered) = mpsc::channel(ORDERS);
     let (inflow_end, outflow_end) = {
         let mut writing = std::pin::pin!(outflow.run(ordered));
         let mut reading = std::pin::pin!(inflow.run(orders));
+        let mut lending = std::pin::pin!(lend(started));
         tokio::select! {
             biased;
             end = &mut writing => (InflowEnd::Unwritten, end),
             end = &mut reading => (end, writing.await),
+            () = &mut lending => (InflowEnd::Unwritten, OutflowEnd::Done),
         }
     };
     if !matches!(inflow_end, InflowEnd::Left { .. } | InflowEnd::Broken(_)) {
@@ -191,8 +281,17 @@ async fn run_session(mut stream: TcpStream, peer: SocketAddr, common: Common, nu
     SessionEnd { peer, inflow: inflow_end, outflow: outflow_end }
 }
 
+/// Brings batches to the subscriptions, once there are any. It ends after the session only.
+async fn lend(started: oneshot::Receiver<Lending>) {
+    match started.await {
+        // Boxed: most sessions never subscribe.
+        Ok(lending) => Box::pin(lending.run()).await,
+        Err(_) => std::future::pending().await,
+    }
+}
+
 /// Tells a connection over the limit why it is not served.
-async fn turn_away(mut stream: TcpStream, refusal: Refusal) {
+async fn turn_away(mut stream: impl AsyncRead + AsyncWrite + Unpin, refusal: Refusal) {
     let mut error = Vec::new();
     encode::error(Version::V1_0, &refusal.to_string(), None, &[], &mut error);
     let told = async {
@@ -201,6 +300,14 @@ async fn turn_away(mut stream: TcpStream, refusal: Refusal) {
     };
     if let Ok(Ok(())) = timeout(LINGER, told).await {
         linger(&mut stream).await;
+    }
+}
+
+/// Such a client would not understand it before the handshake.
+async fn turn_away_over_tls(acceptor: Acceptor, stream: TcpStream, refusal: Refusal) {
+    match acceptor.accept(stream).await {
+        Ok(stream) => turn_away(stream, refusal).await,
+        Err(error) => tracing::debug!(%error, "a stomp client over the limit could not be told so"),
     }
 }
 

@@ -2,22 +2,39 @@
 //! time it is.
 //!
 //! The lines of SENDs gather until the caller takes them to the intake, together with the RECEIPTs that
-//! may leave once they are on disk. Replies that need not wait for the disk gather apart.
+//! may leave once they are on disk. Replies that need not wait for the disk gather apart. Batches for
+//! subscribers are brought by the caller, and become MESSAGEs here.
 
 use std::sync::Arc;
 
+use forwarder::Batch;
+use forwarder::wire::{self, Decoded};
 use tokio::time::Instant;
 
 use crate::ingest::line::{self, Checked};
+use crate::users::{Credentials, Rights, TrustedPeer};
 
 use super::Settings;
 use super::budget::{Budget, Share};
 use super::encode;
 use super::frame::{Command, Frame};
+use super::lending::{Brought, Held};
+use super::message;
 use super::negotiate::{self, Beats};
+use super::node_batch;
 use super::refusal::{Refusal, quoted};
-use super::transaction::Transactions;
+use super::subscriptions::{AckMode, Subscription, Subscriptions};
+use super::transaction::{Answer, Transactions};
 use super::version::Version;
+
+/// What a CONNECT has settled.
+#[derive(Debug)]
+struct Settled {
+    version: Version,
+    beats: Beats,
+    /// The header `packetboat-node`.
+    node: Option<Vec<u8>>,
+}
 
 /// One session, from CONNECT to its last frame.
 #[derive(Debug)]
@@ -25,8 +42,14 @@ pub(super) struct Session {
     settings: Arc<Settings>,
     number: u64,
     connected: bool,
+    /// What CONNECT has settled, until the client is admitted.
+    settled: Option<Settled>,
+    rights: Rights,
     version: Version,
     transactions: Transactions,
+    subscriptions: Subscriptions<Held>,
+    /// The node that the client is. `None`: it is none, and its `packetboat-*` headers say nothing.
+    peer: Option<TrustedPeer>,
     /// Lines of SENDs that the caller has not taken yet, and their RECEIPTs.
     pub(super) gathered: Gathered,
     /// Frames for the client that may leave at once.
@@ -36,8 +59,17 @@ pub(super) struct Session {
 /// Lines on their way to the intake, and what to tell the client once they are on disk.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
-    pub(super) checked: Checked,
+    /// By queue.
+    pub(super) checked: Vec<Checked>,
     pub(super) receipts: Receipts,
+}
+
+/// A transaction that was committed.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) lines: Gathered,
+    /// What was acknowledged in it.
+    pub(super) acked: Vec<Held>,
 }
 
 /// RECEIPTs that may leave once the lines they stand for are on disk.
@@ -51,12 +83,12 @@ pub(super) struct Receipts {
 
 /// What the session looks at besides the frame.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Moment {
+pub(super) struct Moment<'a> {
     pub(super) now: Instant,
     /// Seconds since the Unix epoch, for lines without a timestamp.
     pub(super) now_seconds: i64,
-    /// Whether the spool is at its limit and refuses.
-    pub(super) spool_full: bool,
+    /// By queue, whether the spool takes nothing for it.
+    pub(super) full: &'a [bool],
 }
 
 /// What the caller has to do after a frame, besides taking what has gathered.
@@ -64,11 +96,23 @@ pub(super) struct Moment {
 pub(super) enum Action {
     /// Go on with the next frame.
     GoOn,
+    /// Find out who this is, and what it may do; then tell [`Session::admitted`] or refuse.
+    Admit(Credentials),
     /// The session is open: beat, and expect beats.
     Open(Beats),
-    /// Commit these lines together, apart from what has gathered, and then write the receipt. The share
-    /// covers their memory.
-    Commit(Gathered, Share),
+    /// Commit this together, apart from what has gathered, and then write the receipt. The share covers the
+    /// memory of the lines.
+    Commit(Whole, Share),
+    /// Keep the batch of another node, with these lines, and then write the receipt.
+    Pass { queue: usize, batch: Batch, lines: Vec<u8>, receipts: Receipts },
+    /// From now on bring batches for it.
+    Subscribe(Subscription),
+    /// Bring no more for it.
+    Unsubscribe(u32),
+    /// The client has these; once that is on disk, write the receipt, if there is one.
+    Acked { loans: Vec<Held>, receipts: Receipts },
+    /// The client says that these can never be taken.
+    SetAside { loans: Vec<Held>, reason: String },
     /// Once everything before is on disk and receipted, write these last frames and close.
     Close {
         last: Vec<u8>,
@@ -77,19 +121,46 @@ pub(super) enum Action {
     },
 }
 
+/// A batch that was brought for a subscription.
+#[derive(Debug)]
+pub(super) enum Delivery {
+    /// Write this. Without an acknowledgement to wait for, `done` is confirmed once it is written.
+    Message { frame: Vec<u8>, done: Option<Held> },
+    /// Set it aside.
+    Damaged(Held, String),
+    /// The subscription was closed meanwhile.
+    Nobody,
+}
+
+impl Gathered {
+    fn new(queues: usize) -> Self {
+        Self { checked: std::iter::repeat_with(Checked::default).take(queues).collect(), ..Self::default() }
+    }
+
+    /// Bytes of its good lines.
+    pub(super) fn lines_bytes(&self) -> usize {
+        self.checked.iter().map(|checked| checked.lines.len()).sum()
+    }
+}
+
 impl Session {
     /// `number` tells sessions apart.
     pub(super) fn new(settings: Arc<Settings>, number: u64, budget: &Budget) -> Self {
-        let transactions = Transactions::new(&settings.limits, budget.share());
+        let queues = settings.destinations.len();
+        let transactions = Transactions::new(&settings.limits, queues, budget.share());
         Self {
-            settings,
             number,
             connected: false,
+            settled: None,
+            rights: Rights::of_everybody(),
             // No escapes before CONNECT has been answered.
             version: Version::V1_0,
             transactions,
-            gathered: Gathered::default(),
+            subscriptions: Subscriptions::new(),
+            peer: None,
+            gathered: Gathered::new(queues),
             replies: Vec::new(),
+            settings,
         }
     }
 
@@ -101,10 +172,11 @@ impl Session {
         self.connected
     }
 
-    /// Whether it waits for a COMMIT. Such a session is read even while the spool is full, and its SENDs
-    /// are refused: it holds memory that only the end of its transaction gives back.
-    pub(super) fn has_open_transaction(&self) -> bool {
-        self.transactions.any_open()
+    /// Whether it has to be heard even while the spool is full; its SENDs are refused then. It waits for a
+    /// COMMIT, and holds memory that only the end of its transaction gives back; or it is a subscriber, whose
+    /// ACKs make room.
+    pub(super) fn must_be_heard(&self) -> bool {
+        self.transactions.any_open() || self.subscriptions.any_open()
     }
 
     /// When it is to be refused if nothing more comes, and why.
@@ -113,7 +185,7 @@ impl Session {
     }
 
     /// Takes the next frame of the client.
-    pub(super) fn frame(&mut self, frame: &Frame<'_>, moment: Moment) -> Action {
+    pub(super) fn frame(&mut self, frame: &Frame<'_>, moment: Moment<'_>) -> Action {
         let action = match frame.command {
             Command::Connect | Command::Stomp => self.connect(frame),
             command if !self.connected => Err(Refusal::NotConnected(command.as_str())),
@@ -125,9 +197,9 @@ impl Session {
             Command::Commit => self.commit(frame, moment),
             Command::Abort => self.abort(frame),
             Command::Disconnect => Ok(Action::Close { last: self.receipt(frame), why: None }),
-            command @ (Command::Subscribe | Command::Unsubscribe | Command::Ack | Command::Nack) => {
-                Err(Refusal::Subscriber(command.as_str()))
-            }
+            Command::Subscribe => self.subscribe(frame),
+            Command::Unsubscribe => self.unsubscribe(frame),
+            Command::Ack | Command::Nack => self.answer(frame),
         };
         action.unwrap_or_else(|refusal| self.refuse(refusal, frame.header("receipt").as_deref()))
     }
@@ -135,56 +207,93 @@ impl Session {
     /// Ends the session with an ERROR; `receipt` is the header of the frame at fault.
     pub(super) fn refuse(&self, refusal: Refusal, receipt: Option<&[u8]>) -> Action {
         let versions: [(&str, &[u8]); 1] = [("version", b"1.0,1.1,1.2")];
-        // STOMP 1.2, "Protocol Negotiation": the ERROR lists the versions.
-        let more = if matches!(refusal, Refusal::Version(_)) { &versions[..] } else { &[] };
+        let never: [(&str, &[u8]); 1] = [("packetboat-refused", b"batch")];
+        let more = match refusal {
+            // STOMP 1.2, "Protocol Negotiation": the ERROR lists the versions.
+            Refusal::Version(_) => &versions[..],
+            // A node sets aside what would be refused each time.
+            Refusal::Batch(_) => &never[..],
+            _ => &[],
+        };
         let mut last = Vec::new();
         encode::error(self.version, &refusal.to_string(), receipt, more, &mut last);
         Action::Close { last, why: Some(refusal) }
     }
 
     fn connect(&mut self, frame: &Frame<'_>) -> Result<Action, Refusal> {
-        if self.connected {
+        if self.connected || self.settled.is_some() {
             return Err(Refusal::Reconnected(frame.command.as_str()));
         }
         let version = negotiate::version(frame)?;
-        let (offered, wished) = (self.settings.beats_offered, self.settings.beats_wished);
         let beats = match version {
             Version::V1_0 => Beats { ours: None, clients: None },
-            Version::V1_1 | Version::V1_2 => negotiate::beats(frame, offered, wished)?,
+            Version::V1_1 | Version::V1_2 => {
+                negotiate::beats(frame, self.settings.beats_offered, self.settings.beats_wished)?
+            }
         };
+        let header = |name| frame.header(name).map(|value| value.into_owned());
+        let node = header("packetboat-node");
+        self.settled = Some(Settled { version, beats, node });
+        Ok(Action::Admit(Credentials { login: header("login"), passcode: header("passcode") }))
+    }
+
+    /// The client may enter, with these rights.
+    pub(super) fn admitted(&mut self, rights: Rights) -> Action {
+        let Some(Settled { version, beats, node }) = self.settled.take() else { return Action::GoOn };
         self.version = version;
         self.connected = true;
+        self.peer = match self.settings.peers.trusted(&rights, node.as_deref()) {
+            Ok(peer) => peer,
+            Err(other) => return self.refuse(other.into(), None),
+        };
+        self.rights = rights;
+        let (offered, wished) = (self.settings.beats_offered, self.settings.beats_wished);
         let session = format!("packetboat-{}", self.number);
         let heart_beat = format!("{},{}", offered.as_millis(), wished.as_millis());
         let mut headers: Vec<(&str, &[u8])> = vec![
             ("version", version.as_str().as_bytes()),
             ("session", session.as_bytes()),
             ("server", concat!("packetboat/", env!("CARGO_PKG_VERSION")).as_bytes()),
+            ("packetboat-wire", wire::WIRE_VERSION.as_bytes()),
+            // From others than nodes lines are taken, not frames.
+            ("packetboat-encodings", if self.peer.is_some() { b"plain,zstd" } else { b"plain" }),
+            ("packetboat-node", self.settings.node.as_bytes()),
         ];
         if version > Version::V1_0 {
             headers.push(("heart-beat", heart_beat.as_bytes()));
         }
         encode::frame(version, "CONNECTED", &headers, b"", &mut self.replies);
-        Ok(Action::Open(beats))
+        Action::Open(beats)
     }
 
-    fn send(&mut self, frame: &Frame<'_>, moment: Moment) -> Result<Action, Refusal> {
-        self.check_destination(frame)?;
+    /// Whether the client is another node.
+    pub(super) fn is_node(&self) -> bool {
+        self.peer.is_some()
+    }
+
+    fn send(&mut self, frame: &Frame<'_>, moment: Moment<'_>) -> Result<Action, Refusal> {
+        let queue = self.queue(frame)?;
+        let destination = &self.settings.destinations[queue];
+        if !self.rights.may_send(destination) {
+            return Err(self.not_allowed("SEND to", destination));
+        }
+        if moment.full[queue] && self.must_be_heard() {
+            return Err(Refusal::SpoolFull);
+        }
+        if let Some(action) = self.pass(frame, queue)? {
+            return Ok(action);
+        }
         if let Some(encoding) = frame.header("content-encoding")
             && &*encoding != b"identity"
         {
             return Err(Refusal::ContentEncoding(quoted(&encoding)));
         }
-        if moment.spool_full && self.has_open_transaction() {
-            return Err(Refusal::SpoolFull);
-        }
         if let Some(name) = frame.header("transaction") {
-            return self.send_in_transaction(&name, frame, moment);
+            return self.send_in_transaction(&name, queue, frame, moment);
         }
-        let before = self.gathered.checked.count;
-        line::check(frame.body, moment.now_seconds, &mut self.gathered.checked);
-        if self.gathered.checked.count == before {
-            return Err(no_good_line(frame.body, moment));
+        let checked = &mut self.gathered.checked[queue];
+        if !check(frame.body, moment, &self.rights, checked) {
+            return Err(no_good_line(frame.body, moment, &self.rights));
         }
         if let Some(id) = frame.header("receipt") {
             self.gathered.receipts.add(self.version, &id);
@@ -195,13 +304,16 @@ impl Session {
     fn send_in_transaction(
         &mut self,
         name: &[u8],
+        queue: usize,
         frame: &Frame<'_>,
-        moment: Moment,
+        moment: Moment<'_>,
     ) -> Result<Action, Refusal> {
-        if !self.transactions.add(name, frame.body, moment.now_seconds)? {
+        let rights = &self.rights;
+        let any_good = |checked: &mut Checked| check(frame.body, moment, rights, checked);
+        if !self.transactions.add(name, queue, frame.body.len(), any_good)? {
             // The transaction ends with the session; what was refused is kept all the same.
-            line::check(frame.body, moment.now_seconds, &mut self.gathered.checked);
-            return Err(no_good_line(frame.body, moment));
+            check(frame.body, moment, &self.rights, &mut self.gathered.checked[queue]);
+            return Err(no_good_line(frame.body, moment, &self.rights));
         }
         if let Some(id) = frame.header("receipt") {
             encode::buffered_receipt(self.version, &id, &mut self.replies);
@@ -209,11 +321,27 @@ impl Session {
         Ok(Action::GoOn)
     }
 
-    fn check_destination(&self, frame: &Frame<'_>) -> Result<(), Refusal> {
+    /// What to do with the batch of a node. `None`: it is none, or its sender is nobody whose
+    /// `packetboat-*` headers count.
+    fn pass(&mut self, frame: &Frame<'_>, queue: usize) -> Result<Option<Action>, Refusal> {
+        let Some(peer) = &self.peer else { return Ok(None) };
+        let Some(Decoded { batch, lines }) = node_batch::read(frame, &self.settings, peer, &self.rights)?
+        else {
+            return Ok(None);
+        };
+        let mut receipts = Receipts::default();
+        if let Some(id) = frame.header("receipt") {
+            receipts.add(self.version, &id);
+        }
+        Ok(Some(Action::Pass { queue, batch, lines, receipts }))
+    }
+
+    /// The queue that a frame is about, by its number.
+    fn queue(&self, frame: &Frame<'_>) -> Result<usize, Refusal> {
         let known = &self.settings.destinations;
         let asked = frame.header("destination").ok_or_else(|| missing(frame, "destination"))?;
-        if known.iter().any(|destination| destination.as_bytes() == &*asked) {
-            return Ok(());
+        if let Some(queue) = known.iter().position(|destination| destination.as_bytes() == &*asked) {
+            return Ok(queue);
         }
         let known = known.join(", ");
         let is_topic = asked.starts_with(b"/topic/");
@@ -221,7 +349,87 @@ impl Session {
         Err(if is_topic { Refusal::Topic { asked, known } } else { Refusal::Destination { asked, known } })
     }
 
-    fn begin(&mut self, frame: &Frame<'_>, moment: Moment) -> Result<Action, Refusal> {
+    fn subscribe(&mut self, frame: &Frame<'_>) -> Result<Action, Refusal> {
+        let queue = self.queue(frame)?;
+        let destination = &self.settings.destinations[queue];
+        if !self.rights.may_subscribe(destination) {
+            return Err(self.not_allowed("SUBSCRIBE to", destination));
+        }
+        if !self.settings.serves {
+            return Err(Refusal::NotServed(destination.clone()));
+        }
+        let subscription =
+            self.subscriptions.subscribe(frame, self.version, queue, destination.as_bytes())?;
+        let receipt = self.receipt(frame);
+        self.replies.extend(receipt);
+        Ok(Action::Subscribe(subscription))
+    }
+
+    fn not_allowed(&self, what: &'static str, destination: &str) -> Refusal {
+        let login = self.rights.login().unwrap_or_default().to_owned();
+        Refusal::NotAllowed { login, what, destination: destination.to_owned() }
+    }
+
+    fn unsubscribe(&mut self, frame: &Frame<'_>) -> Result<Action, Refusal> {
+        let (number, given_back) = self.subscriptions.unsubscribe(frame)?;
+        drop(given_back);
+        let receipt = self.receipt(frame);
+        self.replies.extend(receipt);
+        Ok(Action::Unsubscribe(number))
+    }
+
+    /// ACK and NACK.
+    fn answer(&mut self, frame: &Frame<'_>) -> Result<Action, Refusal> {
+        let named = self.subscriptions.named(frame, self.version)?;
+        let is_ack = frame.command == Command::Ack;
+        if let Some(name) = frame.header("transaction") {
+            self.transactions.answer(&name, Answer { named, is_ack })?;
+            if let Some(id) = frame.header("receipt") {
+                encode::buffered_receipt(self.version, &id, &mut self.replies);
+            }
+            return Ok(Action::GoOn);
+        }
+        let loans = self.subscriptions.take(&named);
+        if is_ack {
+            let mut receipts = Receipts::default();
+            if let Some(id) = frame.header("receipt") {
+                receipts.add(self.version, &id);
+            }
+            return Ok(Action::Acked { loans, receipts });
+        }
+        let receipt = self.receipt(frame);
+        self.replies.extend(receipt);
+        // A node of ours tells why it can never take a batch.
+        Ok(match frame.header("packetboat-reason") {
+            Some(reason) => Action::SetAside { loans, reason: quoted(&reason) },
+            None => Action::GoOn,
+        })
+    }
+
+    /// Makes a MESSAGE of what was brought (STOMP 1.2, "MESSAGE").
+    pub(super) fn deliver(&mut self, brought: Brought) -> Delivery {
+        let Brought { subscription, mut loan, batch } = brought;
+        let Some(open) = self.subscriptions.get(subscription).cloned() else { return Delivery::Nobody };
+        let encoded = match message::encode(batch, &open, &self.settings) {
+            Ok(encoded) => encoded,
+            Err(error) => return Delivery::Damaged(loan, error.to_string()),
+        };
+        let redelivered = loan.loan.is_redelivered();
+        // A node that collects is not to blame for the line that it is cut off by.
+        if !open.takes_frames {
+            loan.loan.delivered();
+        }
+        let (number, done) = match open.ack {
+            AckMode::Auto => (self.subscriptions.next_message(), Some(loan)),
+            AckMode::Client | AckMode::ClientIndividual => {
+                (self.subscriptions.send(subscription, loan), None)
+            }
+        };
+        let frame = message::frame(self.version, &open, number, redelivered, &encoded);
+        Delivery::Message { frame, done }
+    }
+
+    fn begin(&mut self, frame: &Frame<'_>, moment: Moment<'_>) -> Result<Action, Refusal> {
         let name = frame.header("transaction").ok_or_else(|| missing(frame, "transaction"))?;
         self.transactions.begin(&name, moment.now)?;
         let receipt = self.receipt(frame);
@@ -229,17 +437,25 @@ impl Session {
         Ok(Action::GoOn)
     }
 
-    fn commit(&mut self, frame: &Frame<'_>, moment: Moment) -> Result<Action, Refusal> {
+    fn commit(&mut self, frame: &Frame<'_>, moment: Moment<'_>) -> Result<Action, Refusal> {
         let name = frame.header("transaction").ok_or_else(|| missing(frame, "transaction"))?;
-        if moment.spool_full {
+        let ended = self.transactions.end(&name)?;
+        let mut sent = ended.checked.iter().zip(moment.full);
+        if sent.any(|(checked, &full)| full && !checked.is_empty()) {
             return Err(Refusal::SpoolFull);
         }
-        let (checked, share) = self.transactions.end(&name)?;
         let mut receipts = Receipts::default();
         if let Some(id) = frame.header("receipt") {
             receipts.add(self.version, &id);
         }
-        Ok(Action::Commit(Gathered { checked, receipts }, share))
+        let mut acked = Vec::new();
+        for Answer { named, is_ack } in ended.answers {
+            let loans = self.subscriptions.take(&named);
+            // What is refused goes back by being dropped.
+            acked.extend(loans.into_iter().filter(|_| is_ack));
+        }
+        let lines = Gathered { checked: ended.checked, receipts };
+        Ok(Action::Commit(Whole { lines, acked }, ended.share))
     }
 
     fn abort(&mut self, frame: &Frame<'_>) -> Result<Action, Refusal> {
@@ -282,10 +498,20 @@ fn missing(frame: &Frame<'_>, header: &'static str) -> Refusal {
     Refusal::HeaderMissing { command: frame.command.as_str(), header }
 }
 
+/// Checks the lines of a body, their names by the sender's rights too. Tells whether any is good.
+fn check(body: &[u8], moment: Moment<'_>, rights: &Rights, checked: &mut Checked) -> bool {
+    let (count, bytes) = (checked.count, checked.lines.len());
+    line::check(body, moment.now_seconds, checked);
+    if rights.allows_lines(&checked.lines[bytes..]).is_err() {
+        checked.refuse_names(bytes, |name| rights.allows_name(name));
+    }
+    checked.count > count
+}
+
 /// For a body without a good line: its first fault. It is checked once more, apart from the others.
-fn no_good_line(body: &[u8], moment: Moment) -> Refusal {
+fn no_good_line(body: &[u8], moment: Moment<'_>, rights: &Rights) -> Refusal {
     let mut alone = Checked::default();
-    line::check(body, moment.now_seconds, &mut alone);
+    check(body, moment, rights, &mut alone);
     Refusal::no_good_line(alone.refused.first())
 }
 

@@ -130,6 +130,134 @@ async fn a_corrupt_file_is_set_aside_and_salvaged() {
     }
 }
 
+fn two_links(dir: &Path) -> SpoolConfig {
+    let mut two = config(dir);
+    two.links.push(LinkConfig { name: "archive".to_owned(), max_size_bytes: None });
+    two.link_sets = vec![LinkSet { queue: 0, links: vec![0, 1] }, LinkSet { queue: 0, links: vec![1] }];
+    two
+}
+
+/// Twenty batches, of which the first link has had five, dislikes two, and lost one to a limit; the other
+/// needs all but that one.
+fn with_a_past(dir: &Path) {
+    let mut spool = Spool::open(two_links(dir), 0).unwrap();
+    (0..20).for_each(|number| append_now(&mut spool, &noise(number)));
+    spool.transact(|writer| writer.drop_excess(1)).unwrap();
+    for number in 0..7 {
+        let lent = spool.lend(0, 1).unwrap();
+        let rows = spool.links[0].leases.end(leases::key_of(lent[0].first)).unwrap();
+        let verdict = if number < 5 { Verdict::Delivered } else { Verdict::SetAside("disliked".to_owned()) };
+        spool.transact(|writer| writer.settle(0, rows, &verdict)).unwrap();
+    }
+}
+
+/// Whatever page is damaged, those of the books too (I3).
+#[test]
+fn after_a_salvage_the_books_balance() {
+    let dir = tempfile::tempdir().unwrap();
+    with_a_past(dir.path());
+    let file = fs::read(dir.path().join("spool.db")).unwrap();
+    let (mut losses, mut forgotten) = (0, 0);
+    for page in 1..file.len() / 4096 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut damaged = file.clone();
+        damaged[page * 4096..][..4096].fill(0xa5);
+        fs::write(dir.path().join("spool.db"), damaged).unwrap();
+        let mut spool = Spool::open(two_links(dir.path()), 0).unwrap();
+        replace(&mut spool);
+        let report = spool.report().unwrap();
+        for link in &report.links {
+            let dropped: i64 = link.dropped().iter().map(|(_, amount)| amount.lines).sum();
+            let known = link.delivered.lines + link.backlog.lines + link.aside.lines + dropped;
+            assert_eq!(accepted_for(&spool, &link.name), known, "page {page}, link {}: {link:?}", link.name);
+            forgotten += usize::from(report.accepted.lines != known);
+        }
+        assert_eq!(Inspection::open(dir.path()).unwrap().verify().unwrap(), [""; 0], "page {page}");
+        losses += usize::from(report.links.iter().any(|link| link.dropped_corrupt.lines > 0));
+    }
+    assert!(losses > 20, "most pages hold lines: {losses}");
+    assert!(forgotten <= 1, "only the page of the books themselves is no longer known: {forgotten}");
+}
+
+fn accepted_for(spool: &Spool, link: &str) -> i64 {
+    let sql =
+        "SELECT sum(lines) FROM tally JOIN link ON link.id = link WHERE name = ?1 AND reason = 'accepted'";
+    spool.db.query_row(sql, [link], |row| row.get::<_, Option<i64>>(0)).unwrap().unwrap_or(0)
+}
+
+/// What was in it is known from the books, though it cannot be read.
+#[test]
+fn a_batch_that_is_lost_to_a_corrupt_file_is_entered_as_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    with_a_past(dir.path());
+    let mut spool = Spool::open(two_links(dir.path()), 0).unwrap();
+    spool.db.execute("DELETE FROM body WHERE id = 10", []).unwrap();
+    let before = spool.report().unwrap();
+    replace(&mut spool);
+    let after = spool.report().unwrap();
+    for (before, after) in before.links.iter().zip(&after.links) {
+        let lost = &after.dropped_corrupt;
+        assert_eq!((lost.batches, lost.lines), (1, 200), "{}", after.name);
+        assert_eq!(after.backlog.lines, before.backlog.lines - 200);
+        assert_eq!(after.backlog.bytes, before.backlog.bytes - lost.bytes);
+        assert_eq!((after.delivered, after.aside), (before.delivered, before.aside));
+    }
+    assert_eq!(after.accepted, before.accepted);
+}
+
+/// Writes over the root of a table, under a spool that goes on.
+fn damage_table(spool: &Spool, dir: &Path, table: &str) {
+    spool.db.pragma(None, "wal_checkpoint", "TRUNCATE", |_| Ok(())).unwrap();
+    let root = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+    let root: u64 = spool.db.query_row(root, [table], |row| row.get(0)).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(dir.join("spool.db")).unwrap();
+    file.write_all_at(&[0xa5; 4096], (root - 1) * 4096).unwrap();
+}
+
+/// A batch that one link has had, and that another needs, waits for both again if nobody knows who had it:
+/// the agent lends it again at once, not at its next start. What is lent is not lent twice.
+#[test]
+fn after_a_salvage_what_waits_again_is_lent_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(two_links(dir.path()), 0).unwrap();
+    (1..=3).for_each(|number| append_now(&mut spool, &format!("m{number} 1 1\n")));
+    let lent = spool.lend(0, 1).unwrap();
+    let had = spool.links[0].leases.end(leases::key_of(lent[0].first)).unwrap();
+    spool.transact(|writer| writer.settle(0, had, &Verdict::Delivered)).unwrap();
+    let out = spool.lend(0, 1).unwrap();
+    assert_eq!((out[0].first, out[0].last), (2, 2));
+    let only_for_the_other = Press::default().seal(raw("m4 1 1\n"), 1);
+    spool.transact(|writer| writer.append(&only_for_the_other)).unwrap();
+
+    damage_table(&spool, dir.path(), "delivery");
+    replace(&mut spool);
+    let rows = |lent: &[Lent]| lent.iter().map(|lent| (lent.first, lent.last)).collect::<Vec<_>>();
+    assert!(spool.links[0].leases.has_waiting());
+    assert_eq!(rows(&spool.lend(0, usize::MAX).unwrap()), [(1, 1), (3, 4)]);
+    assert_eq!(rows(&spool.lend(1, usize::MAX).unwrap()), [(1, 4)]);
+    spool.take_back(0, &out);
+    assert_eq!(rows(&spool.lend(0, usize::MAX).unwrap()), [(2, 2)]);
+    assert!(!spool.links[0].leases.has_waiting());
+}
+
+/// The word on a lease may be on its way to the spool's thread while a file is replaced, or a limit drops.
+#[test]
+fn what_was_confirmed_and_not_written_yet_is_neither_lent_again_nor_lost_to_the_books() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(config(dir.path()), 0).unwrap();
+    append_now(&mut spool, "a 1 1\n");
+    let lent = spool.lend(0, usize::MAX).unwrap();
+    let rows = spool.links[0].leases.end(leases::key_of(lent[0].first)).unwrap();
+    replace(&mut spool);
+    assert_eq!(spool.lend(0, usize::MAX).unwrap().len(), 0);
+    spool.transact(|writer| writer.drop_excess(1)).unwrap();
+    spool.transact(|writer| writer.settle(0, rows, &Verdict::Delivered)).unwrap();
+    let link = &spool.report().unwrap().links[0];
+    assert_eq!((link.delivered.lines, link.dropped_spool_limit.lines), (1, 0));
+    append_now(&mut spool, "b 1 1\n");
+    assert_eq!(spool.lend(0, usize::MAX).unwrap().len(), 1);
+}
+
 /// Drains a link to the end and tells what it got.
 async fn drain(desk: &Desk) -> String {
     let mut source = SpoolSource::new(desk.clone(), 0);
@@ -281,11 +409,27 @@ fn a_late_receipt_of_what_was_dropped_counts_as_delivered() {
 }
 
 #[test]
+fn what_was_dropped_while_lent_and_is_given_back_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(config(dir.path()), 0).unwrap();
+    append_now(&mut spool, "a 1 1\n");
+    append_now(&mut spool, "b 2 2\n");
+    let lent = spool.lend(0, usize::MAX).unwrap();
+    spool.transact(|writer| writer.drop_excess(1)).unwrap();
+    assert_eq!(spool.dropped_while_lent.len(), 1, "its receipt may still come");
+    spool.take_back(0, &lent);
+    assert_eq!(spool.lend(0, usize::MAX).unwrap().len(), 1, "the other one");
+    assert_eq!(spool.dropped_while_lent.len(), 0);
+    let report = spool.report().unwrap();
+    assert_eq!((report.links[0].dropped_spool_limit.lines, report.links[0].backlog.lines), (1, 1));
+}
+
+#[test]
 fn a_link_at_its_own_limit_loses_its_own_oldest_and_stops_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let mut two = config(dir.path());
     two.links.push(LinkConfig { name: "archive".to_owned(), max_size_bytes: Some(20_000) });
-    two.link_sets = vec![vec![0, 1]];
+    two.link_sets = vec![LinkSet { queue: 0, links: vec![0, 1] }];
     let mut spool = Spool::open(two, 0).unwrap();
     let press = Press::default();
     for number in 0..50 {

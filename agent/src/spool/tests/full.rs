@@ -45,7 +45,7 @@ async fn on_a_full_disk_who_sends_is_told_and_what_is_kept_still_leaves() {
         // There is room again: here the disk itself was never full.
         desk.look(|spool| spool.db.pragma_update(None, "max_page_count", 1 << 20)).await.unwrap().unwrap();
         desk.tick().await.unwrap();
-        desk.room().await;
+        desk.room(0).await;
         assert_eq!(try_append(&desk, &noise(2)).await, Ok(()));
         assert!(dir.path().join("spool.reserve").exists());
     })

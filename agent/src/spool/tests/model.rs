@@ -30,6 +30,8 @@ enum Operation {
         nth: usize,
     },
     Reopen,
+    /// As after damage that hit nothing: what is lent stays lent.
+    Replace,
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -41,6 +43,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (link.clone(), 0..4_usize).prop_map(|(link, nth)| Operation::SetAside { link, nth }),
         1 => (link, 0..4_usize).prop_map(|(link, nth)| Operation::GiveBack { link, nth }),
         1 => Just(Operation::Reopen),
+        1 => Just(Operation::Replace),
     ]
 }
 
@@ -82,6 +85,7 @@ impl Model {
             Operation::SetAside { link, nth } => self.settle(link, nth, &Verdict::SetAside("bad".to_owned())),
             Operation::GiveBack { link, nth } => self.give_back(link, nth),
             Operation::Reopen => self.reopen(),
+            Operation::Replace => replace(self.spool()),
         }
         self.compare();
     }
@@ -172,6 +176,7 @@ impl Model {
             assert_eq!(link.backlog.lines, lent + i64::try_from(waiting).unwrap());
             assert_eq!(link.delivered.lines, model.delivered_lines);
             assert_eq!(link.aside.lines, model.aside_lines);
+            assert_eq!(link.dropped_corrupt, Amount::default());
             assert_eq!(link.oldest_ms.is_some(), link.backlog.batches > 0);
         }
     }
@@ -180,7 +185,7 @@ impl Model {
 fn two_links(dir: &Path) -> SpoolConfig {
     let mut config = config(dir);
     config.links.push(LinkConfig { name: "archive".to_owned(), max_size_bytes: None });
-    config.link_sets = vec![vec![0, 1], vec![1]];
+    config.link_sets = vec![LinkSet { queue: 0, links: vec![0, 1] }, LinkSet { queue: 0, links: vec![1] }];
     config
 }
 

@@ -166,7 +166,7 @@ fn eols_between_frames_are_skipped() {
 #[test]
 fn other_protocols_are_told_at_once() {
     let hello = "\u{16}\u{3}\u{1}";
-    check_fault(Version::V1_0, hello, DecodeError::Command(hello.to_owned()));
+    check_fault(Version::V1_0, hello, DecodeError::Tls);
     check_fault(Version::V1_0, "GET / HTTP/1.1\r\n", DecodeError::Command("GET / HTTP/1.1".to_owned()));
     check_fault(Version::V1_0, "a.b 1 2\n", DecodeError::Command("a.b 1 2".to_owned()));
     check_fault(Version::V1_0, "\r\r", DecodeError::Command("\r".to_owned()));

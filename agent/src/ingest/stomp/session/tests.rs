@@ -7,14 +7,14 @@ use super::*;
 const NOW_SECONDS: i64 = 1_700_000_000;
 
 fn settings() -> Settings {
-    Settings::new(vec!["/queue/graphite".to_owned()])
+    Settings::new("acme", "us-east", vec!["/queue/graphite".to_owned()])
 }
 
 /// A session without sockets: what goes in, and what comes out when.
 struct Talk {
     session: Session,
     decoder: Decoder,
-    moment: Moment,
+    moment: Moment<'static>,
     /// Beats of the last CONNECT.
     beats: Option<Beats>,
     /// Lines of the last COMMIT.
@@ -31,7 +31,7 @@ impl Talk {
         let budget = Budget::new(settings.limits.shared_bytes);
         let decoder = Decoder::new(&settings.limits);
         let session = Session::new(Arc::new(settings), 7, &budget);
-        let moment = Moment { now: Instant::now(), now_seconds: NOW_SECONDS, spool_full: false };
+        let moment = Moment { now: Instant::now(), now_seconds: NOW_SECONDS, full: &[false] };
         Self { session, decoder, moment, beats: None, committed: None, closed: false }
     }
 
@@ -51,11 +51,21 @@ impl Talk {
             input = &input[bytes..];
             match self.session.frame(&frame, self.moment) {
                 Action::GoOn => {}
+                Action::Admit(_) => match self.session.admitted(Rights::of_everybody()) {
+                    Action::Open(beats) => self.beats = Some(beats),
+                    action => panic!("{action:?}"),
+                },
                 Action::Open(beats) => self.beats = Some(beats),
-                Action::Commit(gathered, _) => {
-                    self.committed = Some(String::from_utf8(gathered.checked.lines).unwrap());
+                Action::Commit(Whole { lines: mut gathered, .. }, _) => {
+                    let lines = gathered.checked.remove(0).lines;
+                    self.committed = Some(String::from_utf8(lines).unwrap());
                     self.session.gathered.receipts.append(gathered.receipts);
                 }
+                action @ (Action::Pass { .. }
+                | Action::Subscribe(_)
+                | Action::Unsubscribe(_)
+                | Action::Acked { .. }
+                | Action::SetAside { .. }) => panic!("{action:?}"),
                 Action::Close { last, .. } => {
                     self.session.replies.extend(last);
                     self.closed = true;
@@ -68,12 +78,12 @@ impl Talk {
 
     /// What leaves once everything is on disk.
     fn commits(&mut self) -> String {
-        self.session.gathered.checked.clear();
+        self.session.gathered.checked[0].clear();
         shown(&std::mem::take(&mut self.session.gathered.receipts.frames))
     }
 
     fn gathered(&self) -> &str {
-        std::str::from_utf8(&self.session.gathered.checked.lines).unwrap()
+        std::str::from_utf8(&self.session.gathered.checked[0].lines).unwrap()
     }
 
     /// `input` ends the session with an ERROR that holds `expected`, and no frame but that.
@@ -94,12 +104,15 @@ fn shown(bytes: &[u8]) -> String {
 
 const SEND: &str = "SEND\ndestination:/queue/graphite\nreceipt:1\n\na.b 1 1600000000\n\0";
 
+/// What CONNECTED tells other nodes.
+const NODE: &str = "packetboat-wire:1\npacketboat-encodings:plain\npacketboat-node:us-east\n";
+
 /// STOMP 1.2, "CONNECT or STOMP Frame" and "CONNECTED Frame".
 #[test]
 fn connect_is_answered_with_version_session_server_and_heart_beat() {
     let server = concat!("packetboat/", env!("CARGO_PKG_VERSION"));
     let expected = format!(
-        "CONNECTED\nversion:1.2\nsession:packetboat-7\nserver:{server}\nheart-beat:1000,10000\n\n^@\n"
+        "CONNECTED\nversion:1.2\nsession:packetboat-7\nserver:{server}\n{NODE}heart-beat:1000,10000\n\n^@\n"
     );
     for command in ["CONNECT", "STOMP"] {
         let input = format!("{command}\naccept-version:1.0,1.1,1.2\nhost:any\nlogin:any\npasscode:any\n\n\0");
@@ -113,7 +126,10 @@ fn a_client_that_names_no_version_gets_1_0() {
     let server = concat!("packetboat/", env!("CARGO_PKG_VERSION"));
     let connected =
         Talk::new().hears("CONNECT\ncontent-type:text/plain; charset=UTF-8\ncontent-length:0\n\n\0\n");
-    assert_eq!(connected, format!("CONNECTED\nversion:1.0\nsession:packetboat-7\nserver:{server}\n\n^@\n"));
+    assert_eq!(
+        connected,
+        format!("CONNECTED\nversion:1.0\nsession:packetboat-7\nserver:{server}\n{NODE}\n^@\n")
+    );
 }
 
 /// STOMP 1.2, "Protocol Negotiation": the greatest that both speak.
@@ -235,7 +251,7 @@ fn bad_lines_among_good_ones_do_not_stop_the_receipt() {
     let mut talk = Talk::connected("1.2");
     assert_eq!(talk.hears("SEND\ndestination:/queue/graphite\nreceipt:1\n\nbad\na 1 2\nb x 2\n\0"), "");
     assert_eq!(talk.gathered(), "a 1 2\n");
-    assert_eq!(talk.session.gathered.checked.refused.len(), 2);
+    assert_eq!(talk.session.gathered.checked[0].refused.len(), 2);
     assert_eq!(talk.commits(), "RECEIPT\nreceipt-id:1\n\n^@\n");
 }
 
@@ -255,7 +271,7 @@ fn a_send_without_a_good_line_is_refused_and_kept_as_dead_letter() {
             let error = talk.refuses(&input, says);
             assert!(error.contains("\nreceipt-id:9\n"), "{error}");
             let refused = body.lines().count();
-            assert_eq!(talk.session.gathered.checked.refused.len(), refused, "{body:?} {transaction:?}");
+            assert_eq!(talk.session.gathered.checked[0].refused.len(), refused, "{body:?} {transaction:?}");
         }
     }
     let empty = "SEND\ndestination:/queue/graphite\n\n \n\n\0";
@@ -272,9 +288,14 @@ fn an_encoded_body_is_refused() {
 
 #[test]
 fn subscribers_are_told_that_they_are_not_served() {
-    for command in ["SUBSCRIBE", "UNSUBSCRIBE", "ACK", "NACK"] {
+    for (command, says) in [
+        ("SUBSCRIBE", "has no subscribers here"),
+        ("UNSUBSCRIBE", "there is no open subscription \"1\""),
+        ("ACK", "ACK of \"1\", which was not sent in this session"),
+        ("NACK", "NACK of \"1\", which was not sent in this session"),
+    ] {
         let input = format!("{command}\nid:1\ndestination:/queue/graphite\nreceipt:5\n\n\0");
-        let error = Talk::connected("1.2").refuses(&input, "does not serve subscribers");
+        let error = Talk::connected("1.2").refuses(&input, says);
         assert!(error.contains("\nreceipt-id:5\n"), "{error}");
     }
 }
@@ -376,16 +397,15 @@ fn a_transaction_has_its_time() {
 /// A pure producer is not read while the spool is full; one with an open transaction is, and told.
 #[test]
 fn a_full_spool_refuses_sessions_with_a_transaction() {
-    for frame in
-        [SEND, "SEND\ndestination:/queue/graphite\ntransaction:t\n\na 1 2\n\0", "COMMIT\ntransaction:t\n\n\0"]
-    {
+    let in_it = "SEND\ndestination:/queue/graphite\ntransaction:t\n\na 1 2\n\0";
+    for frame in [SEND, in_it, "COMMIT\ntransaction:t\n\n\0"] {
         let mut talk = Talk::connected("1.2");
-        talk.hears("BEGIN\ntransaction:t\n\n\0");
-        talk.moment.spool_full = true;
+        talk.hears(&format!("BEGIN\ntransaction:t\n\n\0{in_it}"));
+        talk.moment.full = &[true];
         talk.refuses(frame, "the spool is full");
     }
     let mut producer = Talk::connected("1.2");
-    producer.moment.spool_full = true;
+    producer.moment.full = &[true];
     assert_eq!(producer.hears(SEND), "");
     assert!(!producer.closed);
 }

@@ -197,12 +197,14 @@ async fn a_session_with_many_receipts_outstanding_is_not_read() {
             settings: Arc::new(with_limits(limits)),
             budget: Budget::new(0),
             intake: rig.intake.clone(),
+            users: Users::everybody(),
+            subscribers: Arc::new([]),
             clock: Clock::system(),
             stop: CancellationToken::new(),
         };
-        let from = Sender { input: Input::Stomp, peer: "test".into() };
+        let visitor = Visitor { address: [127, 0, 0, 1].into(), names: Vec::new(), visit: None };
         let frames = CONNECT.to_owned() + &send("x".repeat(1000), "a 1 2").repeat(1000);
-        let mut inflow = Inflow::new(frames.as_bytes(), common, from, 1);
+        let mut inflow = Inflow::new(frames.as_bytes(), common, visitor, 1, oneshot::channel().0);
         let (orders, _nobody_writes) = mpsc::channel(1000);
         let ended = timeout(Duration::from_millis(200), inflow.run(orders)).await;
         assert!(ended.is_err(), "{ended:?}");

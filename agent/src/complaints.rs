@@ -11,8 +11,10 @@ use tokio::time::{Instant, sleep_until};
 const SUMMED_OVER: Duration = Duration::from_secs(60);
 
 /// Complaints of the current minute.
-#[derive(Debug, Default)]
-pub(super) struct Complaints {
+#[derive(Debug)]
+pub(crate) struct Complaints {
+    /// Whose clients they are about, such as `stomp`.
+    protocol: &'static str,
     /// When those that were not logged are summed up; `None` while all is quiet.
     sum_up_at: Option<Instant>,
     unlogged: u64,
@@ -20,20 +22,25 @@ pub(super) struct Complaints {
 }
 
 impl Complaints {
+    /// About clients of `protocol`.
+    pub(crate) fn of(protocol: &'static str) -> Self {
+        Self { protocol, sum_up_at: None, unlogged: 0, last: String::new() }
+    }
+
     /// The session of `peer` ended because of `what`.
-    pub(super) fn note(&mut self, peer: SocketAddr, what: &dyn Display) {
+    pub(crate) fn note(&mut self, peer: SocketAddr, what: &dyn Display) {
         if self.sum_up_at.is_none() {
-            tracing::warn!(%peer, reason = %what, "stomp session ended");
+            tracing::warn!(%peer, reason = %what, "{} session ended", self.protocol);
             self.sum_up_at = Some(Instant::now() + SUMMED_OVER);
             return;
         }
-        tracing::debug!(%peer, reason = %what, "stomp session ended");
+        tracing::debug!(%peer, reason = %what, "{} session ended", self.protocol);
         self.unlogged += 1;
         self.last = format!("{peer}: {what}");
     }
 
     /// Waits until it is time to sum up. Cancel-safe.
-    pub(super) async fn due(&self) {
+    pub(crate) async fn due(&self) {
         match self.sum_up_at {
             Some(due) => sleep_until(due).await,
             None => pending().await,
@@ -41,10 +48,11 @@ impl Complaints {
     }
 
     /// Logs what was not logged, in one line.
-    pub(super) fn sum_up(&mut self) {
+    pub(crate) fn sum_up(&mut self) {
         self.sum_up_at = None;
         if self.unlogged > 0 {
-            tracing::warn!(sessions = self.unlogged, last = %self.last, "more stomp sessions ended within a minute");
+            let (sessions, last) = (self.unlogged, &self.last);
+            tracing::warn!(sessions, %last, "more {} sessions ended within a minute", self.protocol);
             self.unlogged = 0;
             self.sum_up_at = Some(Instant::now() + SUMMED_OVER);
         }
@@ -57,7 +65,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_of_complaints_is_two_lines_a_minute() {
-        let mut complaints = Complaints::default();
+        let mut complaints = Complaints::of("test");
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         for _ in 0..1000 {
             complaints.note(peer, &"a");

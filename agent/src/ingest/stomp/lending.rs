@@ -1,0 +1,155 @@
+//! Brings batches to the subscriptions of one session, each as far as its prefetch allows.
+//!
+//! It runs beside reading and writing and is waited for by neither: whoever waits for a batch does so in
+//! turn with all other subscribers of the queue, and one that stood still there, because its client does
+//! not read, would keep all of them waiting. So a place for the batch is reserved first.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use forwarder::Batch;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::spool::{Loan, Standing, Subscribers};
+
+/// Batches that may wait until the reading side takes them in hand.
+const BROUGHT: usize = 4;
+/// Changes of subscriptions that may wait.
+const WISHES: usize = 8;
+
+/// A batch for a subscription. Dropped, it is given back.
+pub(super) struct Brought {
+    pub(super) subscription: u32,
+    pub(super) loan: Held,
+    pub(super) batch: Batch,
+}
+
+/// A loan that counts against the prefetch of its subscription.
+pub(super) struct Held {
+    pub(super) loan: Loan,
+    _credit: OwnedSemaphorePermit,
+}
+
+impl Held {
+    /// The loan alone, to be ended.
+    pub(super) fn into_loan(self) -> Loan {
+        self.loan
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").finish_non_exhaustive()
+    }
+}
+
+/// A change of a session's subscriptions.
+enum Wish {
+    Open { subscription: u32, subscribers: Subscribers, prefetch: usize },
+    Close { subscription: u32 },
+}
+
+/// The session's end of it.
+pub(super) struct Borrower {
+    wishes: mpsc::Sender<Wish>,
+    brought: mpsc::Receiver<Brought>,
+}
+
+/// To be run beside the session.
+pub(super) struct Lending {
+    wishes: mpsc::Receiver<Wish>,
+    places: mpsc::Sender<Brought>,
+    open: HashMap<u32, Open>,
+    waiting: FuturesUnordered<BoxFuture<'static, Option<u32>>>,
+}
+
+struct Open {
+    subscribers: Subscribers,
+    credit: Arc<Semaphore>,
+    closed: CancellationToken,
+    _standing: Standing,
+}
+
+/// The two ends of what brings batches to a session.
+pub(super) fn lending() -> (Borrower, Lending) {
+    let (wish, wishes) = mpsc::channel(WISHES);
+    let (places, brought) = mpsc::channel(BROUGHT);
+    let lending = Lending { wishes, places, open: HashMap::new(), waiting: FuturesUnordered::new() };
+    (Borrower { wishes: wish, brought }, lending)
+}
+
+impl Borrower {
+    /// From now on batches come for `subscription`.
+    pub(super) async fn open(&self, subscription: u32, subscribers: Subscribers, prefetch: usize) {
+        // It is gone only if the session is.
+        drop(self.wishes.send(Wish::Open { subscription, subscribers, prefetch }).await);
+    }
+
+    /// No more come, but for those on their way.
+    pub(super) async fn close(&self, subscription: u32) {
+        drop(self.wishes.send(Wish::Close { subscription }).await);
+    }
+
+    /// Waits for the next batch. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Brought {
+        match self.brought.recv().await {
+            Some(brought) => brought,
+            // It is gone only if the session is.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Lending {
+    /// Runs until the session lets go of its end.
+    pub(super) async fn run(mut self) {
+        loop {
+            tokio::select! {
+                wish = self.wishes.recv() => match wish {
+                    Some(Wish::Open { subscription, subscribers, prefetch }) => {
+                        let standing = subscribers.join();
+                        let credit = Arc::new(Semaphore::new(prefetch));
+                        let closed = CancellationToken::new();
+                        self.open.insert(subscription, Open { subscribers, credit, closed, _standing: standing });
+                        self.wait_for(subscription);
+                    }
+                    Some(Wish::Close { subscription }) => {
+                        if let Some(open) = self.open.remove(&subscription) {
+                            open.closed.cancel();
+                        }
+                    }
+                    None => return,
+                },
+                // No pattern that a closed one would fail: the others were not polled then, one of them perhaps
+                // in its turn for the queue's next batch, which keeps all its subscribers waiting.
+                brought = self.waiting.next(), if !self.waiting.is_empty() => {
+                    if let Some(Some(subscription)) = brought {
+                        self.wait_for(subscription);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Has the next batch brought for a subscription, unless it is closed.
+    fn wait_for(&self, subscription: u32) {
+        let Some(Open { subscribers, credit, closed, .. }) = self.open.get(&subscription) else { return };
+        let (subscribers, credit, places) = (subscribers.clone(), Arc::clone(credit), self.places.clone());
+        let closed = closed.clone();
+        self.waiting.push(Box::pin(async move {
+            let bring = async {
+                let credit = credit.acquire_owned().await.ok()?;
+                let place = places.reserve_owned().await.ok()?;
+                let (loan, batch) = subscribers.lease().await.ok()?;
+                place.send(Brought { subscription, loan: Held { loan, _credit: credit }, batch });
+                Some(subscription)
+            };
+            closed.run_until_cancelled(bring).await.flatten()
+        }));
+    }
+}

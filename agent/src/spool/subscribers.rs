@@ -1,0 +1,260 @@
+//! What waits for the subscribers of one queue, lent to any number of them: in turn, so that they share
+//! it fairly, and again if it comes back.
+//!
+//! What is given back rests for a while that grows each time, so that a subscriber that refuses a batch
+//! over and over is no busy loop; and what was delivered [`DELIVERIES_MAX`] times in vain is set aside.
+//! It knows no protocol.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::future::pending;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use forwarder::{Batch, Clock, Lease, LeaseKey, LinkObserver, Returns, Source, SourceEnd};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::spool::desk::{DeskClosed, LeaseEnd};
+use crate::spool::leases::LinkLeases;
+use crate::spool::{Desk, SpoolSource, Verdict};
+
+/// Deliveries in vain after which a batch is set aside.
+pub const DELIVERIES_MAX: u32 = 10;
+/// How long a batch rests after a delivery in vain.
+#[derive(Debug, Clone, Copy)]
+pub struct Rest {
+    /// After the first one; after each further one twice as long.
+    pub first: Duration,
+    /// No longer than this.
+    pub longest: Duration,
+}
+
+impl Default for Rest {
+    fn default() -> Self {
+        Self { first: Duration::from_millis(100), longest: Duration::from_secs(30) }
+    }
+}
+/// Batches whose deliveries are counted. Beyond it they are forgotten, and counted anew.
+const COUNTED_MAX: usize = 10_000;
+
+/// The subscribers of one queue. Clones are the same ones.
+#[derive(Clone)]
+pub struct Subscribers(Arc<Shared>);
+
+struct Shared {
+    desk: Desk,
+    /// The number of their link.
+    link: usize,
+    rest: Rest,
+    leases: Arc<LinkLeases>,
+    /// Whoever waits for a batch waits for this, in turn.
+    source: tokio::sync::Mutex<SpoolSource>,
+    book: Mutex<Book>,
+    /// Rung when a batch begins to rest.
+    rests: Notify,
+    standing: AtomicUsize,
+    observer: Arc<dyn LinkObserver>,
+    clock: Clock,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    /// How often a batch was delivered in vain.
+    deliveries: HashMap<LeaseKey, u32>,
+    /// What rests, by when it may be lent again.
+    resting: BTreeMap<(Instant, LeaseKey), ()>,
+}
+
+/// A batch in a subscriber's hands. Dropped, it is given back.
+pub struct Loan {
+    key: LeaseKey,
+    lines: u64,
+    accepted_ms: i64,
+    of: Subscribers,
+    lent_at: Instant,
+    deliveries: u32,
+    /// Whether giving it back counts as a delivery in vain.
+    counts: bool,
+    has_ended: bool,
+}
+
+/// One more subscriber, for as long as it is kept.
+pub struct Standing(Subscribers);
+
+impl Subscribers {
+    /// Those of link number `link`.
+    pub fn new(desk: Desk, link: usize, rest: Rest, observer: Arc<dyn LinkObserver>, clock: Clock) -> Self {
+        Self(Arc::new(Shared {
+            leases: desk.leases(link),
+            source: tokio::sync::Mutex::new(SpoolSource::new(desk.clone(), link)),
+            desk,
+            link,
+            rest,
+            book: Mutex::default(),
+            rests: Notify::new(),
+            standing: AtomicUsize::new(0),
+            observer,
+            clock,
+        }))
+    }
+
+    /// Counts one more while it is kept; while there is any, the link is up.
+    pub fn join(&self) -> Standing {
+        if self.0.standing.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.0.observer.link_up(true);
+        }
+        Standing(self.clone())
+    }
+
+    /// How many there are.
+    pub fn standing(&self) -> usize {
+        self.0.standing.load(Ordering::Acquire)
+    }
+
+    /// Waits for the next batch, in turn with all others that wait. Cancel-safe.
+    pub async fn lease(&self) -> Result<(Loan, Batch), SourceEnd> {
+        let mut source = self.0.source.lock().await;
+        loop {
+            let lease = tokio::select! {
+                lease = source.lease() => lease?,
+                () = self.rested() => continue,
+            };
+            let (loan, batch) = self.loan(lease);
+            if loan.deliveries < DELIVERIES_MAX {
+                return Ok((loan, batch));
+            }
+            let reason = format!("delivered {} times to subscribers without an ACK", loan.deliveries);
+            tracing::warn!(lines = loan.lines, %reason, "a batch was set aside");
+            loan.set_aside(&reason).await.map_err(|_| SourceEnd::Closed)?;
+        }
+    }
+
+    fn loan(&self, lease: Lease) -> (Loan, Batch) {
+        let batch = lease.batch().clone();
+        let key = lease.end();
+        let deliveries = self.0.book().deliveries.get(&key).copied().unwrap_or(0);
+        let (lines, accepted_ms) = (batch.lines(), *batch.accepted_ms.start());
+        let (of, lent_at) = (self.clone(), Instant::now());
+        let loan = Loan { key, lines, accepted_ms, of, lent_at, deliveries, counts: false, has_ended: false };
+        (loan, batch)
+    }
+
+    /// Waits until something has rested, and gives it back.
+    async fn rested(&self) {
+        loop {
+            let first = self.0.book().resting.first_key_value().map(|(&first, ())| first);
+            let due = async {
+                match first {
+                    Some((due, _)) => sleep_until(due).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => {}
+                () = self.0.rests.notified() => continue,
+            }
+            if let Some((due, key)) = first {
+                self.0.book().resting.remove(&(due, key));
+                self.0.leases.give_back(key);
+                return;
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn ended(&self, loan: &Loan, is_delivered: bool) {
+        self.book().deliveries.remove(&loan.key);
+        if is_delivered {
+            let age_ms = self.clock.now_ms().saturating_sub(loan.accepted_ms);
+            let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
+            self.observer.confirmed(loan.lines, loan.lent_at.elapsed(), age);
+        }
+    }
+
+    fn rest(&self, key: LeaseKey, counts: bool) {
+        let mut book = self.book();
+        if !counts {
+            drop(book);
+            self.leases.give_back(key);
+            return;
+        }
+        if book.deliveries.len() >= COUNTED_MAX {
+            book.deliveries.clear();
+        }
+        let deliveries = book.deliveries.entry(key).or_default();
+        *deliveries += 1;
+        let rest = self.rest.first.saturating_mul(1 << (*deliveries - 1).min(16)).min(self.rest.longest);
+        book.resting.insert((Instant::now() + rest, key), ());
+        drop(book);
+        self.rests.notify_one();
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        // Counts and times only, each of them whole.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Loan {
+    /// Whether it was delivered before.
+    pub fn is_redelivered(&self) -> bool {
+        self.deliveries > 0
+    }
+
+    /// From now on giving it back is a delivery in vain.
+    pub fn delivered(&mut self) {
+        self.counts = true;
+    }
+
+    /// The subscriber has it: to be a part of a transaction. `None`: it was dropped at a limit meanwhile.
+    pub(super) fn into_end(mut self) -> Option<LeaseEnd> {
+        self.has_ended = true;
+        let shared = &self.of.0;
+        shared.ended(&self, true);
+        shared.desk.lease_end(shared.link, self.key, Verdict::Delivered)
+    }
+
+    /// The subscriber has it: it is deleted with the next commit. Cancelled, it is given back.
+    pub async fn confirm(self) -> Result<(), DeskClosed> {
+        self.end(Verdict::Delivered).await
+    }
+
+    /// The subscriber does not take it, for this reason. Cancelled, it is given back.
+    pub async fn set_aside(self, reason: &str) -> Result<(), DeskClosed> {
+        self.end(Verdict::SetAside(reason.to_owned())).await
+    }
+
+    async fn end(mut self, verdict: Verdict) -> Result<(), DeskClosed> {
+        let shared = &self.of.0;
+        let is_delivered = verdict == Verdict::Delivered;
+        shared.desk.end_lease(shared.link, self.key, verdict).await?;
+        shared.ended(&self, is_delivered);
+        self.has_ended = true;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Loan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loan").field("key", &self.key).field("lines", &self.lines).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.of.0.rest(self.key, self.counts);
+        }
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        if self.0.0.standing.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.0.observer.link_up(false);
+        }
+    }
+}

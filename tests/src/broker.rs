@@ -5,12 +5,14 @@
 //! ([`Broker::shared`]); a test that stops or kills one starts its own ([`Broker::start`]).
 
 mod activemq;
+mod cluster;
 mod rabbitmq;
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -19,6 +21,8 @@ use crate::process::Process;
 use crate::scratch::Scratch;
 use crate::stomp::Stomp;
 use crate::wait::until;
+
+pub use cluster::Cluster;
 
 /// A user of every broker here. Without any login one is `guest`.
 pub const LOGIN: &str = "packetboat";
@@ -82,8 +86,15 @@ struct Ports {
     native: Port,
     /// RabbitMQ only.
     distribution: Port,
-    /// RabbitMQ only.
-    epmd: Port,
+    /// RabbitMQ only. The nodes of a cluster have one.
+    epmd: Arc<Port>,
+}
+
+impl Ports {
+    fn free(epmd: Arc<Port>) -> Self {
+        let [stomp, native, distribution] = std::array::from_fn(|_| Port::free());
+        Self { stomp, native, distribution, epmd }
+    }
 }
 
 impl Broker {
@@ -106,12 +117,7 @@ impl Broker {
 
     /// Starts one, and waits for nothing: so that several start at the same time.
     pub fn launch(kind: Kind) -> Self {
-        let ports = Ports {
-            stomp: Port::free(),
-            native: Port::free(),
-            distribution: Port::free(),
-            epmd: Port::free(),
-        };
+        let ports = Ports::free(Arc::new(Port::free()));
         let address = ports.stomp.address();
         let instance = Instance { processes: Vec::new(), ports, scratch: Scratch::new(&kind.to_string()) };
         let mut broker = Self { kind, address, instance: Some(instance) };
@@ -153,6 +159,15 @@ impl Broker {
     pub fn restart(&mut self) {
         self.spawn();
         self.ready();
+    }
+
+    /// Runs `rabbitmqctl ARGUMENTS` on it, and returns what it printed.
+    ///
+    /// # Panics
+    /// If it fails, as it does on an ActiveMQ.
+    pub fn control(&mut self, arguments: &[&str]) -> String {
+        let instance = self.own();
+        rabbitmq::control(instance.scratch.path(), &instance.ports, arguments)
     }
 
     fn spawn(&mut self) {
@@ -210,9 +225,15 @@ pub fn passcode_file(scratch: &Scratch) -> PathBuf {
 
 /// What a topology says under `brokers` of a broker called `name`, reached at `address` as [`LOGIN`].
 pub fn topology_entry(name: &str, address: SocketAddr, passcode_file: &Path) -> String {
+    failover_entry(name, &[address], passcode_file)
+}
+
+/// As [`topology_entry`], of several addresses in failover order.
+pub fn failover_entry(name: &str, addresses: &[SocketAddr], passcode_file: &Path) -> String {
+    let urls: Vec<String> = addresses.iter().map(|address| format!("\"stomp://{address}\"")).collect();
     format!(
-        "  {name}:\n    urls: [\"stomp://{address}\"]\n    vhost: /\n    login: {LOGIN}\n    \
-         passcode_file: {}\n",
+        "  {name}:\n    urls: [{}]\n    vhost: /\n    login: {LOGIN}\n    passcode_file: {}\n",
+        urls.join(", "),
         passcode_file.display()
     )
 }

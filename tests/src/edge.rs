@@ -1,4 +1,4 @@
-//! One agent by itself, with every way in, and links to wherever a test wants them.
+//! One agent by itself, with every way in, and links to wherever a test wants them, or none.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +11,9 @@ use crate::wait::{until, when};
 
 /// Where its agent takes metrics over STOMP: the topology's default, which classic producers have built in.
 pub const QUEUE: &str = "/queue/graphite";
+
+/// The books of its subscribers, where it keeps its metrics.
+pub const SUBSCRIBERS: &str = "subscribers:/queue/graphite";
 
 const DRAIN_LIMIT: Duration = Duration::from_secs(60);
 
@@ -30,6 +33,11 @@ impl Edge {
     pub fn before_graphite(address: SocketAddr) -> Self {
         let forward = format!("{{ name: graphite, to: \"graphite://{address}\" }}");
         Self::start(Scratch::new("edge"), "", &forward)
+    }
+
+    /// Starts it without a link: it keeps its metrics, for those who subscribe.
+    pub fn keeping() -> Self {
+        Self::start(Scratch::new("edge"), "", "[]")
     }
 
     /// Starts it, and waits until it is ready. `brokers` are entries of that section of the topology, and
@@ -69,6 +77,16 @@ impl Edge {
     /// A folder for what else the test needs.
     pub fn scratch(&self) -> &Scratch {
         &self.scratch
+    }
+
+    /// Waits until its subscribers have had so many lines in all, and so many wait for them.
+    pub fn subscribers_had(&self, delivered: i64, backlog: i64) {
+        until(DRAIN_LIMIT, "the books of the subscribers", || {
+            let books = self.agent.books(SUBSCRIBERS);
+            let is_so = (&books["delivered"]["lines"], &books["backlog"]["lines"])
+                == (&delivered.into(), &backlog.into());
+            when(is_so, books)
+        });
     }
 
     /// Waits until no link has a backlog.

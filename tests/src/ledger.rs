@@ -157,6 +157,7 @@ fn parse(line: &str) -> Option<(Key, &str)> {
 pub(crate) struct Reader {
     rest: Vec<u8>,
     keys: Vec<Key>,
+    confirmed: bool,
 }
 
 impl Reader {
@@ -172,8 +173,16 @@ impl Reader {
     }
 
     /// The receiver has read all there was and said so.
-    pub(crate) fn confirm(&self, ledger: &Ledger) {
+    /// Tells how many lines that were.
+    pub(crate) fn confirm(&mut self, ledger: &Ledger) -> u64 {
         ledger.confirm(&self.keys);
+        self.confirmed = true;
+        self.keys.len() as u64
+    }
+
+    /// Lines of which the receiver has said nothing.
+    pub(crate) fn unconfirmed_lines(&self) -> u64 {
+        if self.confirmed { 0 } else { self.keys.len() as u64 }
     }
 
     pub(crate) fn end(&self, ledger: &Ledger) {

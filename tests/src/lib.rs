@@ -4,12 +4,14 @@
 //!
 //! - [`points`]: what is sent, each point with an identity, and [`load`]: the producers that send it;
 //! - [`packetboat`]: the agents and consumers under test, as processes; [`edge`]: one agent by itself;
-//! - [`proxy`]: a way between two nodes that can be cut, held and mended;
+//! - [`proxy`]: a way between two nodes that can be cut, held and mended; [`flight`]: what was on it then;
+//! - [`network`]: hosts with a firewall between them; [`certificates`]: an authority and what it signs;
 //! - [`broker`]: RabbitMQ and ActiveMQ; [`stomp`]: a client of our own making to look at them with;
 //! - [`upstream`]: a far end that does as a script says;
 //! - [`carbon`] and [`whisper`]: Graphite, and what it has written;
 //! - [`sink`]: a counting Graphite, or a counter in front of one; [`ledger`]: what it counted;
-//! - [`berth`]: all that one agent needs, for tests that start, kill and start it; [`disk`]: a small one;
+//! - [`berth`]: all that one agent needs, for tests that start, kill and start it; [`station`]: the same for one
+//!   of several; [`disk`]: a small one;
 //! - [`strace`]: what a process asked of the kernel; [`fsynced`]: whether its receipts may be believed;
 //! - [`road`]: one whole mesh of all these.
 //!
@@ -29,11 +31,14 @@
 pub mod berth;
 pub mod broker;
 pub mod carbon;
+pub mod certificates;
 pub mod disk;
 pub mod edge;
+pub mod flight;
 pub mod fsynced;
 pub mod ledger;
 pub mod load;
+pub mod network;
 pub mod packetboat;
 pub mod points;
 pub mod ports;
@@ -42,6 +47,7 @@ pub mod proxy;
 pub mod road;
 pub mod scratch;
 pub mod sink;
+pub mod station;
 pub mod stomp;
 pub mod strace;
 pub mod upstream;

@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use crate::points::Points;
 use crate::stomp::Stomp;
+use crate::wait::{until, when};
 
 /// How long the receiver may leave a producer without an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 const LINES_PER_WRITE: usize = 500;
+/// How long a client with a failover list goes on.
+const FAILOVER_LIMIT: Duration = Duration::from_secs(300);
 
 /// Sends these points in Graphite's plaintext, half-closes, and waits for the receiver's FIN: its receipt
 /// for all of them.
@@ -74,6 +77,33 @@ impl StompLoad {
         let sent = session.and_then(|session| self.send(session, points, numbers, progress, &mut receipted));
         receipted.broken = sent.err();
         receipted
+    }
+
+    /// As [`StompLoad::run`], as a client with a failover list: at the next of `addresses` after each loss, until
+    /// all points have their receipt. What has none is sent again. Returns how often it lost its agent.
+    pub fn run_over(
+        &self,
+        addresses: &[SocketAddr],
+        points: &Points,
+        numbers: Range<usize>,
+        progress: &AtomicUsize,
+    ) -> usize {
+        let (mut next, mut losses) = (numbers.start, 0);
+        until(FAILOVER_LIMIT, "a receipt for every point", || {
+            let session = Stomp::connect(addresses[losses % addresses.len()], &[]);
+            let mut receipted = self.run(session, points, next..numbers.end, progress);
+            receipted.ranges.sort_unstable_by_key(|range| range.start);
+            for range in &receipted.ranges {
+                // What comes after a gap goes again.
+                if range.start == next {
+                    next = range.end;
+                }
+            }
+            let done = next == numbers.end;
+            losses += usize::from(!done);
+            when(done, format!("{next} of {}: {:?}", numbers.end, receipted.broken))
+        });
+        losses
     }
 
     fn send(

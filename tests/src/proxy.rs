@@ -10,8 +10,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::flight::{Flight, WORD_LIMIT};
 use crate::ledger::Ledger;
 use crate::ports::Port;
 use crate::wait::{until, when};
@@ -46,6 +47,11 @@ struct Line {
     accepted: AtomicU64,
     relays: Mutex<Vec<Weak<Relay>>>,
     ledger: Option<Arc<Ledger>>,
+    flight: Option<Arc<Flight>>,
+    /// Lines of connections that ended without the receipt of a Graphite.
+    lost_lines: AtomicU64,
+    /// Lines that a Graphite has confirmed, and when.
+    confirmed: Mutex<Vec<(Instant, u64)>>,
 }
 
 /// What happens after some more bytes towards the upstream.
@@ -58,18 +64,23 @@ struct Fuse {
 impl Proxy {
     /// Passes everything on to `upstream`, which need not be there yet.
     pub fn before(upstream: SocketAddr) -> Self {
-        Self::start(upstream, None)
+        Self::start(upstream, Line::default())
     }
 
     /// As [`Proxy::before`], and enters the lines that go to the upstream into `ledger`. They are confirmed
     /// there when the upstream answers the client's half-close by its own.
     pub fn counting(upstream: SocketAddr, ledger: Arc<Ledger>) -> Self {
-        Self::start(upstream, Some(ledger))
+        Self::start(upstream, Line { ledger: Some(ledger), ..Line::default() })
     }
 
-    fn start(upstream: SocketAddr, ledger: Option<Arc<Ledger>>) -> Self {
+    /// As [`Proxy::before`], before a STOMP upstream: `flight` tells what is on its way.
+    pub fn watching(upstream: SocketAddr, flight: Arc<Flight>) -> Self {
+        Self::start(upstream, Line { flight: Some(flight), ..Line::default() })
+    }
+
+    fn start(upstream: SocketAddr, line: Line) -> Self {
         let port = Arc::new(Port::free());
-        let line = Arc::new(Line { ledger, ..Line::default() });
+        let line = Arc::new(line);
         let acceptor = std::thread::spawn({
             let (port, line) = (Arc::clone(&port), Arc::clone(&line));
             move || accept(&port, upstream, &line)
@@ -174,6 +185,21 @@ impl Proxy {
         self.line.bytes_down.load(Ordering::SeqCst)
     }
 
+    /// Of a [`Proxy::counting`]: lines that went to the upstream, and which it has not confirmed.
+    pub fn unconfirmed_lines(&self) -> u64 {
+        let standing: u64 =
+            self.line.relays().iter().filter_map(Weak::upgrade).map(|relay| relay.unconfirmed_lines()).sum();
+        self.line.lost_lines.load(Ordering::SeqCst) + standing
+    }
+
+    /// Of a [`Proxy::counting`]: lines that the upstream has confirmed just now ([`WORD_LIMIT`]), so that whoever
+    /// sent them may not have handed that on.
+    pub fn just_confirmed_lines(&self) -> u64 {
+        let now = Instant::now();
+        let is_new = |(at, _): &&(Instant, u64)| *at + WORD_LIMIT >= now;
+        self.line.confirmed().iter().filter(is_new).map(|(_, lines)| lines).sum()
+    }
+
     /// Connections taken since the start, those that were refused not counted.
     pub fn accepted(&self) -> u64 {
         self.line.accepted.load(Ordering::SeqCst)
@@ -207,6 +233,10 @@ impl Line {
 
     fn relays(&self) -> MutexGuard<'_, Vec<Weak<Relay>>> {
         self.relays.lock().expect("nothing panics while it holds the relays")
+    }
+
+    fn confirmed(&self) -> MutexGuard<'_, Vec<(Instant, u64)>> {
+        self.confirmed.lock().expect("nothing panics while it holds what was confirmed")
     }
 
     fn delay(&self) -> Duration {

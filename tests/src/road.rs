@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::broker::{Broker, Kind, fresh_queue, passcode_file, topology_entry};
 use crate::carbon::Carbon;
+use crate::flight::Flight;
 use crate::ledger::Ledger;
 use crate::packetboat::Packetboat;
 use crate::ports::Port;
@@ -25,6 +26,8 @@ pub struct Road {
     pub consumers: Vec<Packetboat>,
     /// Between the agent and the broker.
     pub link: Proxy,
+    /// What was on its way over `link`.
+    pub flight: Arc<Flight>,
     /// The way of each consumer into carbon.
     pub ways: Vec<Proxy>,
     /// What went into carbon, and what carbon has confirmed.
@@ -57,7 +60,8 @@ impl Road {
         let ledger = Arc::new(Ledger::default());
         let way = |_| Proxy::counting(carbon.address(), Arc::clone(&ledger));
         let ways: Vec<Proxy> = (0..CONSUMERS).map(way).collect();
-        let link = Proxy::before(broker.address());
+        let flight = Arc::new(Flight::default());
+        let link = Proxy::watching(broker.address(), Arc::clone(&flight));
         let queue = fresh_queue("road");
         let agent_ports = AgentPorts { stomp: Port::free(), graphite: Port::free(), http: Port::free() };
         let consumer_ports: Vec<Port> = (0..CONSUMERS).map(|_| Port::free()).collect();
@@ -77,6 +81,7 @@ impl Road {
             agent,
             consumers,
             link,
+            flight,
             ways,
             ledger,
             carbon,

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tests::berth::Berth;
+use tests::berth::{Berth, LINK};
 use tests::edge::QUEUE;
 use tests::load::plaintext;
 use tests::packetboat::Packetboat;
@@ -39,6 +39,7 @@ fn damage_under_a_running_agent_costs_what_was_damaged() {
     assert!((1..=3 * LINES_OF_A_BATCH).contains(&missing), "{missing} are missing");
     assert_eq!((comparison.altered.len(), comparison.strangers), (0, 0));
     assert_eq!(copies, 0, "what was lent stays lent");
+    check_the_books(&agent, missing);
     goes_on_and_says_so(&berth, &mut agent);
 }
 
@@ -66,6 +67,18 @@ fn damage_before_a_start_costs_what_was_damaged() {
         assert_eq!((comparison.altered.len(), comparison.strangers), (0, 0));
         goes_on_and_says_so(&berth, &mut agent);
     }
+}
+
+/// accepted = delivered + dropped + set aside, once drained (I3). What was in memory, lent, when its pages were
+/// damaged may count as dropped and arrive all the same.
+fn check_the_books(agent: &Packetboat, missing: usize) {
+    let (status, link) = (agent.status(), agent.books(LINK));
+    let lines = |amount: &serde_json::Value| amount["lines"].as_u64().unwrap();
+    let (accepted, dropped) = (lines(&status["spool"]["accepted"]), lines(&link["dropped_corrupt"]));
+    assert_eq!(accepted, lines(&link["delivered"]) + dropped + lines(&link["aside"]), "{status}");
+    assert!(dropped >= missing as u64, "{missing} are missing: {status}");
+    let counter = format!("packetboat_dropped_metrics_total{{reason=\"corrupt\",to=\"{LINK}\"}}");
+    assert_eq!(agent.metrics().get(&counter), Some(dropped as f64));
 }
 
 /// Overwrites these pages of the spool's file, counted from zero.

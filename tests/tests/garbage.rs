@@ -117,12 +117,23 @@ fn without_a_free_file_descriptor_it_waits_for_one() {
         let count = std::fs::read_dir(format!("/proc/{}/fd", agent.id())).unwrap().count();
         when(count >= 64, count)
     });
+    shortage(Duration::from_secs(3));
     assert!(agent.is_running());
+    let log = agent.log();
+    let told = log.lines().filter(|line| line.contains("no connection can be accepted")).count();
+    assert!((1..=2).contains(&told), "each listener says it once, not at each attempt: {log}");
     drop(open);
     agent.ready();
     serves(&berth, &mut agent);
+    assert!(agent.log().contains("connections are accepted again"), "{}", agent.log());
     assert_log_is_short(&agent);
     assert!(agent.terminate(LIMIT).success());
+}
+
+/// The length of a shortage is what is tested, not something that is waited for.
+fn shortage(length: Duration) {
+    #[expect(clippy::disallowed_methods, reason = "descriptors are to be short for so long in real time")]
+    std::thread::sleep(length);
 }
 
 /// Good clients get their receipts, and what they sent arrives.

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tests::berth::Berth;
@@ -120,6 +121,29 @@ fn an_upstream_that_takes_and_never_confirms_is_left() {
     assert_eq!(upstream.dials(), 2);
     assert!(agent.log().contains("the link is down"), "{}", agent.log());
     assert!(agent.terminate(LIMIT).success());
+}
+
+/// So the broker knows that nobody broke off, and logs no error.
+#[test]
+fn a_link_that_is_told_to_stop_says_goodbye_after_its_last_receipt() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let upstream = Upstream::new({
+        let heard = Arc::clone(&heard);
+        move |frame| {
+            heard.lock().unwrap().push(frame.command.clone());
+            Answer::Yes
+        }
+    });
+    let berth = Berth::new("goodbye");
+    let mut agent = agent(&berth, &[upstream.address()], "");
+    let points = Points::new("goodbye", 100, 1_000);
+    plaintext(berth.graphite(), &points, points.all()).unwrap();
+    wait_for_lines(&upstream, points.count());
+    assert!(agent.terminate(LIMIT).success());
+    check(&upstream, &points);
+    let heard = heard.lock().unwrap();
+    assert_eq!(heard.iter().filter(|command| *command == "DISCONNECT").count(), 1, "{heard:?}");
+    assert_eq!(heard.last().map(String::as_str), Some("DISCONNECT"), "{heard:?}");
 }
 
 #[test]

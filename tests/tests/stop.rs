@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tests::berth::Berth;
+use tests::berth::{Berth, LINK};
 use tests::edge::QUEUE;
 use tests::load::{Receipted, StompLoad, plaintext};
 use tests::packetboat::Packetboat;
@@ -55,6 +55,25 @@ fn told_to_stop_under_load_it_finishes_what_it_has_received() {
 fn send_until_refused(berth: &Berth, points: &Points, numbers: std::ops::Range<usize>) -> Vec<usize> {
     let parts = numbers.clone().step_by(200).map(|start| start..start + 200);
     parts.take_while(|part| plaintext(berth.graphite(), points, part.clone()).is_ok()).flatten().collect()
+}
+
+/// A connection to Graphite is turned over for its receipt after 5 s: a stop does not wait for that.
+#[test]
+fn told_to_stop_it_asks_for_its_receipts_at_once() {
+    let berth = Berth::new("stop-soon");
+    let mut agent = berth.agent(&topology(&berth));
+    let points = Points::new("soon", 500, 5_000);
+    plaintext(berth.graphite(), &points, points.all()).unwrap();
+    until(LIMIT, "every line on its way", || {
+        let lines = berth.sink.ledger().distinct();
+        when(lines == points.count(), lines)
+    });
+    assert_eq!(agent.terminate(Duration::from_secs(4)).code(), Some(0));
+    assert_eq!(berth.sink.ledger().confirmed_count(), points.count());
+    agent.restart();
+    agent.ready();
+    assert_eq!(agent.backlog(LINK), 0);
+    check(&berth, &mut agent, &points, &points.all().collect());
 }
 
 #[test]

@@ -1,27 +1,43 @@
-//! One node of RabbitMQ, with its own epmd: a shared epmd would outlive it.
+//! One node of RabbitMQ, with an epmd of the test's own: the system's would outlive it.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::process::Process;
 use crate::wait::until;
 
 use super::{LOGIN, PASSCODE, Ports};
 
+const CONTROL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 const EPMD_LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Starts epmd and the node on the files in `folder`. The node is first: it is to be ended first.
 pub(super) fn launch(folder: &Path, ports: &Ports) -> Vec<Process> {
-    configure(folder, ports);
+    configure(folder, ports, "");
     let epmd = launch_epmd(folder, ports);
+    vec![launch_node(folder, ports), epmd]
+}
+
+/// Starts the node alone, on what [`configure`] has written. Its epmd has to be there.
+pub(super) fn launch_node(folder: &Path, ports: &Ports) -> Process {
     let log = folder.join("rabbitmq.log");
     let mut command = Process::command(SERVER);
     environment(&mut command, folder, ports);
-    vec![Process::spawn("rabbitmq", &mut command, &log), epmd]
+    Process::spawn("rabbitmq", &mut command, &log)
 }
 
-fn launch_epmd(folder: &Path, ports: &Ports) -> Process {
+/// Runs `rabbitmqctl` on the node, and returns what it printed.
+pub(super) fn control(folder: &Path, ports: &Ports, arguments: &[&str]) -> String {
+    let mut command = Command::new(CONTROL);
+    environment(&mut command, folder, ports);
+    let output = command.args(arguments).stdin(Stdio::null()).output().expect("rabbitmqctl can be run");
+    let [printed, said] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    assert!(output.status.success(), "rabbitmqctl {arguments:?}: {printed}{said}");
+    printed.into_owned()
+}
+
+pub(super) fn launch_epmd(folder: &Path, ports: &Ports) -> Process {
     let mut command = Process::command("epmd");
     command.args(["-address", "127.0.0.1", "-port", &ports.epmd.number().to_string()]);
     let epmd = Process::spawn("epmd", &mut command, &folder.join("epmd.log"));
@@ -29,7 +45,8 @@ fn launch_epmd(folder: &Path, ports: &Ports) -> Process {
     epmd
 }
 
-fn configure(folder: &Path, ports: &Ports) {
+/// Writes the files of a node into `folder`; `more` are further lines of its configuration.
+pub(super) fn configure(folder: &Path, ports: &Ports, more: &str) {
     let definitions = folder.join("definitions.json");
     let settings = format!(
         "listeners.tcp.1 = 127.0.0.1:{native}\n\
@@ -40,7 +57,8 @@ fn configure(folder: &Path, ports: &Ports) {
          disk_free_limit.absolute = 200MB\n\
          log.console = true\n\
          log.console.level = warning\n\
-         log.file = false\n",
+         log.file = false\n\
+         {more}",
         native = ports.native.number(),
         stomp = ports.stomp.number(),
         definitions = definitions.display(),
@@ -63,6 +81,11 @@ fn users() -> serde_json::Value {
     })
 }
 
+/// What the node is called among its like.
+pub(super) fn node_name(ports: &Ports) -> String {
+    format!("packetboat{}@localhost", ports.stomp.number())
+}
+
 fn environment(command: &mut Command, folder: &Path, ports: &Ports) {
     let file = |name: &str| folder.join(name);
     command
@@ -70,7 +93,7 @@ fn environment(command: &mut Command, folder: &Path, ports: &Ports) {
         .env("HOME", folder)
         .env("ERL_EPMD_ADDRESS", "127.0.0.1")
         .env("ERL_EPMD_PORT", ports.epmd.number().to_string())
-        .env("RABBITMQ_NODENAME", format!("packetboat{}@localhost", ports.stomp.number()))
+        .env("RABBITMQ_NODENAME", node_name(ports))
         .env("RABBITMQ_DIST_PORT", ports.distribution.number().to_string())
         .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}")
         .env("RABBITMQ_CONF_ENV_FILE", file("env.conf"))

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
 use super::Line;
+use crate::flight::{Flight, Session};
 use crate::ledger::Reader;
 
 /// How long a thread may be blind to what happens to its relay.
@@ -27,6 +28,7 @@ pub(super) struct Relay {
     ended: AtomicBool,
     half_closed_by_client: AtomicBool,
     reader: Mutex<Reader>,
+    session: Mutex<Session>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,7 @@ impl Relay {
             ended: AtomicBool::new(false),
             half_closed_by_client: AtomicBool::new(false),
             reader: Mutex::default(),
+            session: Mutex::default(),
         });
         for direction in [Direction::Up, Direction::Down] {
             let relay = Arc::clone(&relay);
@@ -93,8 +96,23 @@ impl Relay {
     /// Bytes that the upstream's kernel has taken.
     fn passed_up(&self, bytes: &[u8]) {
         if let Some(ledger) = &self.line.ledger {
-            self.reader.lock().expect("nothing panics while it reads").take(bytes, ledger);
+            self.reader().take(bytes, ledger);
         }
+    }
+
+    /// Its STOMP session, if somebody watches.
+    fn watched(&self) -> Option<(MutexGuard<'_, Session>, &Flight)> {
+        let flight = self.line.flight.as_deref()?;
+        Some((self.session.lock().expect("nothing panics while it reads"), flight))
+    }
+
+    /// Lines that went up and were not confirmed.
+    pub(super) fn unconfirmed_lines(&self) -> u64 {
+        self.reader().unconfirmed_lines()
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Reader> {
+        self.reader.lock().expect("nothing panics while it reads")
     }
 
     /// The upstream closed, or closed its half: if it is a Graphite, that is its receipt, or else a loss.
@@ -104,7 +122,8 @@ impl Relay {
     fn upstream_said_fin(&self) {
         let Some(ledger) = &self.line.ledger else { return };
         if self.half_closed_by_client.load(Ordering::SeqCst) {
-            self.reader.lock().expect("nothing panics while it reads").confirm(ledger);
+            let lines = self.reader().confirm(ledger);
+            self.line.confirmed().push((Instant::now(), lines));
         } else {
             self.reset();
         }
@@ -115,6 +134,10 @@ impl Drop for Relay {
     fn drop(&mut self) {
         if let (Some(ledger), Ok(reader)) = (&self.line.ledger, self.reader.lock()) {
             reader.end(ledger);
+            self.line.lost_lines.fetch_add(reader.unconfirmed_lines(), Ordering::SeqCst);
+        }
+        if let (Some(flight), Ok(session)) = (&self.line.flight, self.session.lock()) {
+            session.end(flight);
         }
     }
 }
@@ -167,6 +190,9 @@ impl<'a> Pump<'a> {
             Ok(0) => self.at_end = true,
             Ok(length) => {
                 chunk.truncate(length);
+                if let (Some((mut session, _)), Direction::Down) = (self.relay.watched(), self.direction) {
+                    session.came_down(&chunk);
+                }
                 self.queued_bytes += length;
                 self.queue.push_back((Instant::now() + self.relay.line.delay(), chunk));
             }
@@ -189,11 +215,7 @@ impl<'a> Pump<'a> {
                 self.relay.line.blow();
                 return Ok(());
             }
-            let written = match self.to.write(&chunk[..allowed]) {
-                Ok(written) => written,
-                Err(error) if is_timeout(&error) => 0,
-                Err(error) => return Err(error),
-            };
+            let written = write_as_far_as_possible(self.relay, self.direction, self.to, &chunk[..allowed])?;
             if self.direction == Direction::Up {
                 self.relay.line.give_back(allowed - written);
                 self.relay.passed_up(&chunk[..written]);
@@ -224,6 +246,28 @@ impl<'a> Pump<'a> {
             self.relay.reset();
         }
     }
+}
+
+/// Tells how many bytes `to` has taken; none if it takes none for a moment.
+fn write_as_far_as_possible(
+    relay: &Relay,
+    direction: Direction,
+    mut to: &TcpStream,
+    bytes: &[u8],
+) -> io::Result<usize> {
+    // Held while the bytes go, so that no answer is noted before what it answers.
+    let mut watched = relay.watched();
+    let written = match to.write(bytes) {
+        Ok(written) => written,
+        Err(error) if is_timeout(&error) => 0,
+        Err(error) => return Err(error),
+    };
+    match (&mut watched, direction) {
+        (Some((session, flight)), Direction::Up) => session.went_up(&bytes[..written], flight),
+        (Some((session, _)), Direction::Down) => session.went_down(&bytes[..written]),
+        (None, _) => {}
+    }
+    Ok(written)
 }
 
 fn is_timeout(error: &io::Error) -> bool {

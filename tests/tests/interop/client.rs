@@ -1,12 +1,13 @@
-//! STOMP clients that others have written, each as a producer and as a consumer: the scripts in
-//! `tests/interop`, which know nothing of Packetboat.
+//! STOMP clients that others have written, each as a producer, as a consumer and as a subscriber of an agent:
+//! the scripts in `tests/interop`, which know nothing of Packetboat.
 
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tests::broker::{Broker, LOGIN, PASSCODE};
+use tests::broker::{LOGIN, PASSCODE};
+use tests::edge::Edge;
 use tests::process::Process;
 use tests::scratch::Scratch;
 
@@ -23,6 +24,21 @@ pub(crate) enum Client {
     Php,
     /// The tokio-stomp crate: STOMP 1.2.
     Rust,
+    /// stompit of Node's: STOMP 1.2 with heart-beats, acknowledges.
+    Node,
+}
+
+/// How a [`Client::subscribe`] ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// It acknowledges what it gets.
+    Take,
+    /// It goes without that.
+    Leave,
+    /// It refuses what is new, and acknowledges what comes again.
+    Refuse,
+    /// It lives by its heart-beats for so many seconds; then it sends lines, and acknowledges them.
+    Beats(u32),
 }
 
 impl Client {
@@ -34,6 +50,7 @@ impl Client {
             Self::Perl => "perl",
             Self::Php => "php",
             Self::Rust => "rust",
+            Self::Node => "node",
         }
     }
 
@@ -46,18 +63,50 @@ impl Client {
         assert!(output.status.success(), "{output:?}");
     }
 
-    /// Starts to consume `queue` of `broker` into the socket of `graphite`.
+    /// Starts to consume `queue` of `upstream`, called `name`, into the socket of `graphite`.
     pub(crate) fn consume(
         self,
-        broker: &Broker,
+        (name, upstream): (&str, SocketAddr),
         queue: &str,
         graphite: SocketAddr,
         scratch: &Scratch,
     ) -> Process {
         let mut consumer = self.command("consumer");
-        consumer.args(place(broker.address())).args([queue, LOGIN, PASSCODE]).args(place(graphite));
-        let log = scratch.path().join(format!("consumer-{}.log", broker.kind()));
-        Process::spawn(&format!("{} consumer on {}", self.name(), broker.kind()), &mut consumer, &log)
+        consumer.args(place(upstream)).args([queue, LOGIN, PASSCODE]).args(place(graphite));
+        let log = scratch.path().join(format!("consumer-{name}.log"));
+        Process::spawn(&format!("{} consumer on {name}", self.name()), &mut consumer, &log)
+    }
+
+    /// Subscribes to the queue of `edge`, in this version and with these acknowledgements, until `count` lines
+    /// came. Tells what it got, in its order: whether the message was redelivered, and the line. `input` is
+    /// what it sends where it sends.
+    pub(crate) fn subscribe(
+        self,
+        edge: &Edge,
+        [version, ack]: [&str; 2],
+        what: What,
+        count: usize,
+        input: &str,
+    ) -> Vec<(bool, String)> {
+        let input = File::open(edge.scratch().write("input", input)).unwrap();
+        let mut subscriber = self.command("subscriber");
+        subscriber.args(place(edge.stomp())).args([version, ack]);
+        match what {
+            What::Take => subscriber.args(["take", &count.to_string()]),
+            What::Leave => subscriber.args(["leave", &count.to_string()]),
+            What::Refuse => subscriber.args(["refuse", &count.to_string()]),
+            What::Beats(seconds) => subscriber.args(["beats", &count.to_string(), &seconds.to_string()]),
+        };
+        let output = subscriber.stdin(input).output().unwrap();
+        assert!(output.status.success(), "{self:?} {version} {ack} {what:?}: {output:?}");
+        let got = String::from_utf8(output.stdout).unwrap();
+        got.lines()
+            .map(|line| match line.split_once(' ') {
+                Some(("new", line)) => (false, line.to_owned()),
+                Some(("again", line)) => (true, line.to_owned()),
+                _ => panic!("neither new nor again: {line:?}"),
+            })
+            .collect()
     }
 
     fn command(self, role: &str) -> Command {
@@ -66,6 +115,7 @@ impl Client {
             Self::Python => (python(), format!("{role}.py")),
             Self::Perl => ("/usr/bin/perl".into(), format!("{role}.pl")),
             Self::Php => ("/usr/bin/php".into(), format!("{role}.php")),
+            Self::Node => ("/usr/bin/node".into(), format!("{role}.js")),
             Self::Rust => {
                 let mut command = Process::command(env!("CARGO_BIN_EXE_tokio_stomp"));
                 command.arg(role);
@@ -74,6 +124,9 @@ impl Client {
         };
         let mut command = Process::command(interpreter);
         command.arg(self::script(&script));
+        if self == Self::Node {
+            command.env("NODE_PATH", node_modules());
+        }
         command
     }
 }
@@ -84,6 +137,14 @@ pub(crate) fn python() -> PathBuf {
     let python = std::env::var_os("PACKETBOAT_PYTHON").map_or(own, PathBuf::from);
     assert!(python.is_file(), "{} is not there: tests/run makes it", python.display());
     python
+}
+
+/// The folder that has stompit: `tests/run` makes it.
+fn node_modules() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/node/node_modules");
+    let modules = std::env::var_os("PACKETBOAT_NODE_MODULES").map_or(own, PathBuf::from);
+    assert!(modules.join("stompit").is_dir(), "no stompit in {}: tests/run puts it there", modules.display());
+    modules
 }
 
 /// A file in `tests/interop`.

@@ -5,6 +5,7 @@
 
 mod client;
 mod session;
+mod subscriber;
 
 use std::time::Duration;
 
@@ -48,6 +49,11 @@ fn the_tokio_stomp_client_works_unchanged() {
     lines_arrive_once_and_intact(Client::Rust);
 }
 
+#[test]
+fn nodes_client_works_unchanged() {
+    lines_arrive_once_and_intact(Client::Node);
+}
+
 /// The client as a producer gives all to the agent, which forwards it to both brokers, where the client as a
 /// consumer writes it into a Graphite.
 fn lines_arrive_once_and_intact(client: Client) {
@@ -84,7 +90,8 @@ struct Landing {
 impl Landing {
     fn new(client: Client, broker: &Broker, queue: &str, scratch: &Scratch) -> Self {
         let sink = Sink::alone();
-        Self { consumer: client.consume(broker, queue, sink.address(), scratch), sink }
+        let upstream = (&*broker.kind().to_string(), broker.address());
+        Self { consumer: client.consume(upstream, queue, sink.address(), scratch), sink }
     }
 
     fn check(mut self, points: &Points, timestamp: i64) {

@@ -120,7 +120,7 @@ fn what_is_refused_gets_an_error_that_says_how_to_mend_it() {
         }
     };
     let (queue, good) = ("/queue/graphite", "load 1 1700000000");
-    check("subscribe", &[], "", &["SUBSCRIBE", "takes metrics in, and does not serve subscribers"]);
+    check("subscribe", &[], "", &["/queue/graphite has no subscribers here", "say `serve: true`"]);
     check(
         "send",
         &["/queue/grahpite"],

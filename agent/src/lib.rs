@@ -18,6 +18,7 @@ mod inspector;
 pub mod metrics;
 pub mod run;
 pub mod spool;
+mod stamp;
 mod tls;
 mod uplink;
 pub mod users;

@@ -10,7 +10,6 @@ mod doors;
 mod https;
 mod links;
 mod set;
-mod stamp;
 #[cfg(test)]
 #[path = "../../forwarder/src/tls/testing.rs"]
 pub(crate) mod testing;

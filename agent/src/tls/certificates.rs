@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use topology::model::TlsServer;
 
 use super::set::{Set, SetError};
-use super::stamp::Stamps;
 use super::{Acceptor, ClientCertificate, LinkCertificates};
 use crate::metrics::Metrics;
+use crate::stamp::Stamps;
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -7,8 +7,8 @@ use forwarder::Clock;
 use forwarder::tls::Identity;
 use topology::model::TlsIdentity;
 
-use super::stamp::Stamps;
 use crate::metrics::Metrics;
+use crate::stamp::Stamps;
 
 /// The client certificates of a node.
 #[derive(Debug)]

@@ -1,7 +1,6 @@
 //! A passcode's hash in a file of its own, which is read again when it changes: a new passcode needs no
 //! restart.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,6 +10,7 @@ use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
+use crate::stamp::Stamp;
 use crate::users::stored_hash::{HashFault, StoredHash};
 
 /// A larger file is the wrong one.
@@ -35,16 +35,6 @@ pub(super) struct HashFile {
 struct Seen {
     hash: Option<(Stamp, Arc<StoredHash>)>,
     complaint: Complaint,
-}
-
-/// What differs if a file was changed or replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
 }
 
 /// Why the file is of no use.
@@ -109,7 +99,7 @@ impl HashFile {
         }
         let (stamp, hash) = self.read().await?;
         let hash = Arc::new(hash);
-        let is_settled = stamp.changed.0 * 1000 + SETTLED_AFTER_MS < self.clock.now_ms();
+        let is_settled = stamp.changed_seconds() * 1000 + SETTLED_AFTER_MS < self.clock.now_ms();
         self.lock().hash = is_settled.then(|| (stamp, Arc::clone(&hash)));
         Ok(hash)
     }
@@ -129,18 +119,6 @@ impl HashFile {
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Stamp {
-    fn of(metadata: &std::fs::Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            bytes: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
     }
 }
 

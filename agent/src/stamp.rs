@@ -1,11 +1,12 @@
 //! What tells that a file is another one than before, without reading it.
 
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// A file's marks. Whichever way it is replaced or written to, one of them changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub(crate) struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -14,23 +15,34 @@ struct Stamp {
     changed: (i64, i64),
 }
 
+impl Stamp {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// When it was changed last, in whole seconds since the Unix epoch.
+    pub(crate) fn changed_seconds(&self) -> i64 {
+        self.changed.0
+    }
+}
+
 /// The marks of several files. One that cannot be looked at has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stamps(Vec<Option<Stamp>>);
+pub(crate) struct Stamps(Vec<Option<Stamp>>);
 
 impl Stamps {
     /// Looks at `files`.
-    pub(super) async fn of(files: impl Iterator<Item = &Path>) -> Self {
+    pub(crate) async fn of(files: impl Iterator<Item = &Path>) -> Self {
         let mut stamps = Vec::new();
         for file in files {
             let metadata = tokio::fs::metadata(file).await.ok();
-            stamps.push(metadata.map(|metadata| Stamp {
-                device: metadata.dev(),
-                inode: metadata.ino(),
-                size: metadata.size(),
-                modified: (metadata.mtime(), metadata.mtime_nsec()),
-                changed: (metadata.ctime(), metadata.ctime_nsec()),
-            }));
+            stamps.push(metadata.as_ref().map(Stamp::of));
         }
         Self(stamps)
     }

@@ -108,11 +108,6 @@ impl Subscribers {
         Standing(self.clone())
     }
 
-    /// How many there are.
-    pub fn standing(&self) -> usize {
-        self.0.standing.load(Ordering::Acquire)
-    }
-
     /// Waits for the next batch, in turn with all others that wait. Cancel-safe.
     pub async fn lease(&self) -> Result<(Loan, Batch), SourceEnd> {
         let mut source = self.0.source.lock().await;

@@ -124,3 +124,29 @@ async fn what_leaves_makes_nothing_drop() {
     })
     .await;
 }
+
+/// A queue at its own limit stops nobody but those who send to it.
+#[tokio::test]
+async fn a_queue_that_refuses_stops_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.queues[0].refuse_at_bytes = Some(1);
+    config.queues.push(QueueConfig { name: "/queue/billing".to_owned(), refuse_at_bytes: None });
+    config.links.push(LinkConfig { name: "eu:/queue/billing".to_owned(), max_size_bytes: None });
+    config.link_sets.push(LinkSet { queue: 1, links: vec![1] });
+    with_desk(Spool::open(config, 0).unwrap(), async |desk| {
+        assert_eq!(*desk.full(), [false, false]);
+        append(&desk, "a 1 1\n").await;
+        desk.look(|_| ()).await.unwrap();
+        assert_eq!(*desk.full(), [true, false]);
+        assert!(!desk.is_full(), "the spool takes what is for the other one");
+        desk.room(1).await;
+
+        let lease = SpoolSource::new(desk.clone(), 0).lease().await.unwrap();
+        let rows = desk.leases(0).end(lease.end()).unwrap();
+        desk.settle(0, rows, Verdict::Delivered).await.unwrap();
+        desk.look(|_| ()).await.unwrap();
+        desk.room(0).await;
+    })
+    .await;
+}

@@ -17,8 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::spool::{Loan, Standing, Subscribers};
 
-/// Batches that may wait until the reading side takes them in hand.
-const BROUGHT: usize = 4;
+use super::subscriptions::OPEN_MAX;
+
+/// Batches that may wait until the reading side takes them in hand. Who waits for a batch has reserved a place
+/// for it: there is one for each subscription, so that those of quiet queues leave one for the others.
+const BROUGHT: usize = OPEN_MAX;
 /// Changes of subscriptions that may wait.
 const WISHES: usize = 8;
 
@@ -151,5 +154,55 @@ impl Lending {
             };
             closed.run_until_cancelled(bring).await.flatten()
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use forwarder::Clock;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::spool::{Commit, Desk, LinkConfig, LinkSet, RawBatch, Rest, Spool, SpoolConfig};
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Each waits with a place reserved, and nothing comes for them.
+    #[tokio::test]
+    async fn subscriptions_of_a_quiet_queue_leave_room_for_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = SpoolConfig::for_test(dir.path());
+        config.links.push(LinkConfig { name: "busy".to_owned(), max_size_bytes: None });
+        config.link_sets.push(LinkSet { queue: 0, links: vec![1] });
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let spool = Spool::open(config, 0).unwrap();
+        let (desk, worker) = Desk::new(spool, Arc::clone(&metrics), Clock::system());
+        std::thread::spawn(|| worker.run());
+        let subscribers = |link: usize| {
+            let observer = metrics.link_observer("test", "agent");
+            Subscribers::new(desk.clone(), link, Rest::default(), observer, Clock::system())
+        };
+        let (quiet, busy) = (subscribers(0), subscribers(1));
+        let (mut borrower, lending) = lending();
+        let bring = async {
+            for subscription in 0..40 {
+                borrower.open(subscription, quiet.clone(), 1).await;
+            }
+            borrower.open(40, busy, 1).await;
+            let commit = Arc::<Commit>::default();
+            let lines = RawBatch { raw: b"a 1 1\n".to_vec(), lines: 1, ..RawBatch::default() };
+            desk.append(vec![desk.seal(lines, 1)], Arc::clone(&commit), desk.slot().await);
+            borrower.next().await.subscription
+        };
+        let brought = async {
+            tokio::select! {
+                subscription = bring => subscription,
+                () = lending.run() => unreachable!("the session has its end"),
+            }
+        };
+        assert_eq!(timeout(PATIENCE, brought).await.unwrap(), 40);
     }
 }

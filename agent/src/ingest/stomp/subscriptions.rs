@@ -11,7 +11,7 @@ use super::refusal::{Refusal, quoted};
 use super::version::Version;
 
 /// Subscriptions of a session at most.
-const OPEN_MAX: usize = 64;
+pub(super) const OPEN_MAX: usize = 64;
 /// Batches that a subscription may hold unacknowledged unless it asks for another number.
 const PREFETCH: usize = 16;
 /// Batches that a subscription may ask for.

@@ -78,6 +78,13 @@ impl Ledger {
         }
     }
 
+    /// Forgets which points came: of one that comes again after this, a comparison says that it is a stranger.
+    pub fn forget(&self) {
+        let mut books = self.books();
+        books.seen.clear();
+        books.confirmed = 0;
+    }
+
     /// Lines that came, good or bad.
     pub fn lines(&self) -> u64 {
         self.books().lines

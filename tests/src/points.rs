@@ -79,16 +79,8 @@ impl Points {
 /// The same for the same `host`; every byte is one of 64.
 fn noise(host: usize, bytes: usize) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    // SplitMix64.
-    let mut state = host as u64;
-    let mut next = move || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    };
-    let letters = std::iter::repeat_with(|| next().to_le_bytes()).flatten();
-    letters.take(bytes).map(|byte| char::from(LETTERS[usize::from(byte % 64)])).collect()
+    let mut random = fastrand::Rng::with_seed(host as u64);
+    (0..bytes).map(|_| char::from(LETTERS[random.usize(..LETTERS.len())])).collect()
 }
 
 /// The system's time.

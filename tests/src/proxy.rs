@@ -54,9 +54,19 @@ struct Line {
     confirmed: Mutex<Vec<(Instant, u64)>>,
 }
 
-/// What happens after some more bytes towards the upstream.
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// To the upstream.
+    Up,
+    /// From the upstream.
+    Down,
+}
+
+/// What happens after some more bytes in one direction.
 #[derive(Debug, Clone, Copy)]
 struct Fuse {
+    direction: Direction,
     bytes_left: u64,
     then: fn(&Line),
 }
@@ -102,7 +112,12 @@ impl Proxy {
 
     /// As [`Proxy::cut`], after this many more bytes towards the upstream: so in the middle of a frame.
     pub fn cut_after(&self, bytes: u64) {
-        self.line.light(bytes, Line::cut);
+        self.cut_after_bytes(Direction::Up, bytes);
+    }
+
+    /// As [`Proxy::cut_after`], in either direction.
+    pub fn cut_after_bytes(&self, direction: Direction, bytes: u64) {
+        self.line.light(direction, bytes, Line::cut);
     }
 
     /// Whether it is cut; after [`Proxy::cut_after`], whether that has happened yet.
@@ -117,7 +132,12 @@ impl Proxy {
 
     /// As [`Proxy::hold`], after this many more bytes towards the upstream: so with a window in flight.
     pub fn hold_after(&self, bytes: u64) {
-        self.line.light(bytes, Line::hold);
+        self.hold_after_bytes(Direction::Up, bytes);
+    }
+
+    /// As [`Proxy::hold_after`], in either direction.
+    pub fn hold_after_bytes(&self, direction: Direction, bytes: u64) {
+        self.line.light(direction, bytes, Line::hold);
     }
 
     /// Whether it is held; after [`Proxy::hold_after`], whether that has happened yet.
@@ -177,12 +197,17 @@ impl Proxy {
 
     /// Bytes passed on to the upstream.
     pub fn bytes_up(&self) -> u64 {
-        self.line.bytes_up.load(Ordering::SeqCst)
+        self.bytes(Direction::Up)
     }
 
     /// Bytes passed on from the upstream.
     pub fn bytes_down(&self) -> u64 {
-        self.line.bytes_down.load(Ordering::SeqCst)
+        self.bytes(Direction::Down)
+    }
+
+    /// Bytes passed on.
+    pub fn bytes(&self, direction: Direction) -> u64 {
+        self.line.bytes(direction).load(Ordering::SeqCst)
     }
 
     /// Of a [`Proxy::counting`]: lines that went to the upstream, and which it has not confirmed.
@@ -227,8 +252,15 @@ impl Line {
         self.fuse.lock().expect("nothing panics while it holds the fuse")
     }
 
-    fn light(&self, bytes_left: u64, then: fn(&Self)) {
-        *self.fuse() = Some(Fuse { bytes_left, then });
+    fn light(&self, direction: Direction, bytes_left: u64, then: fn(&Self)) {
+        *self.fuse() = Some(Fuse { direction, bytes_left, then });
+    }
+
+    fn bytes(&self, direction: Direction) -> &AtomicU64 {
+        match direction {
+            Direction::Up => &self.bytes_up,
+            Direction::Down => &self.bytes_down,
+        }
     }
 
     fn relays(&self) -> MutexGuard<'_, Vec<Weak<Relay>>> {
@@ -260,18 +292,18 @@ impl Line {
         self.relays().drain(..).filter_map(|relay| relay.upgrade()).for_each(|relay| end(&relay));
     }
 
-    /// How many of `wanted` bytes may go up before the fuse has burnt; takes them from it.
-    fn allow(&self, wanted: usize) -> usize {
+    /// How many of `wanted` bytes may go before the fuse has burnt; takes them from it.
+    fn allow(&self, direction: Direction, wanted: usize) -> usize {
         let mut fuse = self.fuse();
-        let Some(fuse) = fuse.as_mut() else { return wanted };
+        let Some(fuse) = fuse.as_mut().filter(|fuse| fuse.direction == direction) else { return wanted };
         let allowed = wanted.min(usize::try_from(fuse.bytes_left).unwrap_or(usize::MAX));
         fuse.bytes_left -= allowed as u64;
         allowed
     }
 
     /// Bytes that were allowed and did not go.
-    fn give_back(&self, bytes: usize) {
-        if let Some(fuse) = self.fuse().as_mut() {
+    fn give_back(&self, direction: Direction, bytes: usize) {
+        if let Some(fuse) = self.fuse().as_mut().filter(|fuse| fuse.direction == direction) {
             fuse.bytes_left += bytes as u64;
         }
     }
@@ -280,7 +312,7 @@ impl Line {
     /// no byte passes on a connection that was made in between.
     fn blow(&self) {
         let fuse = self.fuse();
-        if let Some(Fuse { bytes_left: 0, then }) = *fuse {
+        if let Some(Fuse { bytes_left: 0, then, .. }) = *fuse {
             then(self);
         }
     }

@@ -1,19 +1,23 @@
 //! From agent to agent nothing is lost and nothing comes twice, whoever dies and wherever the link breaks: in
-//! each round the sender, the receiver or the link is killed at a random moment of the way. What the
-//! receiver holds then is compared by number and by line, and what leaves it at last at the end of the road.
+//! each round the sender, the receiver or the link is killed at a random moment of the way, while the
+//! receiver's own upstream is cut. What the receiver holds then is compared by number and by line; then
+//! its upstream is mended, and what comes out behind a broker and a consumer is compared as well.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::print_stdout, reason = "the seed of a run that failed is needed to run it again")]
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fastrand::Rng;
+use tests::broker::{Broker, Kind, fresh_queue, passcode_file, topology_entry};
+use tests::ledger::Comparison;
 use tests::load::plaintext;
 use tests::packetboat::{Packetboat, command};
 use tests::points::Points;
 use tests::ports::Port;
-use tests::proxy::Proxy;
+use tests::proxy::{Direction, Proxy};
 use tests::scratch::Scratch;
 use tests::short_or_full;
 use tests::sink::Sink;
@@ -26,73 +30,100 @@ const POINTS: usize = 100_000;
 /// Which way batches go over the link between the agents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// The receiver dials and subscribes.
+    /// The receiver dials and subscribes: a DMZ is emptied from inside.
     Collected,
     /// The sender dials.
     Forwarded,
 }
 
+/// Who dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Victim {
+    Sender,
+    Receiver,
+    Link,
+}
+
 #[test]
 fn what_is_collected_comes_once() {
-    rounds(Way::Collected);
+    rounds(Way::Collected, Kind::RabbitMq, short_or_full(20, 300));
 }
 
 #[test]
 fn what_is_forwarded_comes_once() {
-    rounds(Way::Forwarded);
+    rounds(Way::Forwarded, Kind::ActiveMq, short_or_full(10, 100));
 }
 
-fn rounds(way: Way) {
-    let mut random = Random::new();
-    let mut pair = Pair::new(way);
-    for round in 0..short_or_full(10, 150) {
-        let victim = match random.below(3) {
-            0 => "the sender",
-            1 => "the receiver",
-            _ => "the link",
-        };
-        println!("round {round}: {victim}");
+fn rounds(way: Way, broker: Kind, wanted: usize) {
+    let mut random = seeded();
+    let mut road = Road::new(way, broker);
+    let sizes = road.undisturbed(&Points::new("once.undisturbed", NAMES, POINTS));
+    let (mut round, mut in_time) = (0, 0);
+    while in_time < wanted {
+        assert!(round < 2 * wanted, "only {in_time} of {round} rounds were disturbed in time");
+        let victim = [Victim::Sender, Victim::Receiver, Victim::Link][random.usize(..3)];
+        let (direction, size) = sizes[random.usize(..2)];
+        let moment = random.u64(..size);
         let points = Points::new(&format!("once.r{round}"), NAMES, POINTS);
-        pair.round(&points, victim, &mut random);
+        let was_in_time = road.round(&points, victim, direction, moment);
+        println!(
+            "round {round}: {victim:?} after {moment} of {size} bytes {direction:?}, in time: {was_in_time}"
+        );
+        in_time += usize::from(was_in_time);
+        round += 1;
     }
 }
 
-/// A sender, a link, a receiver, and a Graphite behind it.
-struct Pair {
-    way: Way,
+/// A sender, a link, a receiver, and behind it a broker, a consumer and a Graphite.
+struct Road {
     sender: Packetboat,
+    /// What the sender calls the link.
+    senders_link: String,
     receiver: Packetboat,
-    /// Between the two.
+    _consumer: Packetboat,
+    /// Between the two agents.
     link: Proxy,
-    /// Behind the receiver; its proxy is the receiver's own link.
+    /// Between the receiver and its broker.
+    upstream: Proxy,
     sink: Sink,
     graphite: Port,
     receivers_spool: PathBuf,
+    _broker: Broker,
     _ports: Vec<Port>,
     _scratch: Scratch,
 }
 
-impl Pair {
-    fn new(way: Way) -> Self {
+impl Road {
+    fn new(way: Way, kind: Kind) -> Self {
         let scratch = Scratch::new(&format!("once-{way:?}"));
-        let sink = Sink::alone();
-        let [stomp, graphite, http, other_stomp, other_http] = std::array::from_fn(|_| Port::free());
+        let (sink, broker) = (Sink::alone(), Broker::shared(kind));
+        let upstream = Proxy::before(broker.address());
+        let [stomp, graphite, http, other_stomp, other_http, consumers_http] =
+            std::array::from_fn(|_| Port::free());
         // The one that is dialled is dialled through the proxy: so the two do not read the same file.
         let dialled = if way == Way::Collected { &stomp } else { &other_stomp };
         let link = Proxy::before(dialled.address());
+        let passcode_file = passcode_file(&scratch);
+        let queue = fresh_queue("once");
+        let (forward, collect, senders_link) = match way {
+            Way::Collected => ("", "    collect: sender\n", format!("subscribers:{queue}")),
+            Way::Forwarded => ("    forward: { to: receiver }\n", "", "receiver".to_owned()),
+        };
         let topology = |name: &str, sender_stomp: &str, receiver_stomp: &str| {
-            let (forward, collect) = match way {
-                Way::Collected => ("", "    collect: sender\n"),
-                Way::Forwarded => ("    forward: { to: receiver }\n", ""),
-            };
             let text = format!(
-                "mesh: test\nagents:\n  sender:\n    listen: {{ stomp: \"{sender_stomp}\", graphite: \"{}\", http: \"{}\" }}\n    \
-                 spool: {{ dir: {dir}/sender }}\n{forward}  receiver:\n    listen: {{ stomp: \"{receiver_stomp}\", http: \"{}\" }}\n    \
-                 spool: {{ dir: {dir}/receiver }}\n{collect}    forward: {{ name: sink, to: \"graphite://{}\" }}\n",
+                "mesh: test\nqueue: {queue}\nbrokers:\n{}{}agents:\n  sender:\n    \
+                 listen: {{ stomp: \"{sender_stomp}\", graphite: \"{}\", http: \"{}\" }}\n    \
+                 spool: {{ dir: {dir}/sender }}\n{forward}  receiver:\n    \
+                 listen: {{ stomp: \"{receiver_stomp}\", http: \"{}\" }}\n    spool: {{ dir: {dir}/receiver }}\n\
+                 {collect}    forward: {{ to: eu }}\nconsumers:\n  graphite:\n    from: eu-inside\n    \
+                 graphite: [\"{}\"]\n    listen: {{ http: \"{}\" }}\n",
+                topology_entry("eu", upstream.address(), &passcode_file),
+                topology_entry("eu-inside", broker.address(), &passcode_file),
                 graphite.address(),
                 http.address(),
                 other_http.address(),
                 sink.address(),
+                consumers_http.address(),
                 dir = scratch.path().display(),
             );
             scratch.write(name, &text)
@@ -107,76 +138,96 @@ impl Pair {
                 (topology("sender.yaml", &own, &through), topology("receiver.yaml", &own, &others))
             }
         };
+        let consumer = Packetboat::consumer("graphite", &senders, consumers_http.address(), &scratch);
         let receiver = Packetboat::agent("receiver", &receivers, other_http.address(), &scratch);
         let sender = Packetboat::agent("sender", &senders, http.address(), &scratch);
-        let receivers_spool = scratch.path().join("receiver");
-        let _ports = vec![stomp, http, other_stomp, other_http];
-        Self { way, sender, receiver, link, sink, graphite, receivers_spool, _ports, _scratch: scratch }
+        Self {
+            sender,
+            senders_link,
+            receiver,
+            _consumer: consumer,
+            link,
+            upstream,
+            sink,
+            graphite,
+            receivers_spool: scratch.path().join("receiver"),
+            _broker: broker,
+            _ports: vec![stomp, http, other_stomp, other_http, consumers_http],
+            _scratch: scratch,
+        }
     }
 
-    /// The sender has all points; while they cross, one of the three is killed, and comes back.
-    fn round(&mut self, points: &Points, victim: &str, random: &mut Random) {
-        self.sink.proxy().leave();
-        self.link.hold();
-        plaintext(self.graphite.address(), points, points.all()).unwrap();
-        // Collected, only the ACKs go towards the one that is dialled.
-        let on_the_way = if self.way == Way::Collected { 2_000 } else { 400_000 };
-        let moment = random.below(on_the_way);
-        match victim {
-            "the link" => {
-                self.link.mend();
-                self.link.cut_after(moment);
-            }
-            _ => {
-                self.link.mend();
-                self.link.hold_after(moment);
-            }
-        }
-        until(LIMIT, "the moment", || {
-            let done = self.link.is_cut() || self.link.is_held() || self.crossed();
-            when(done, self.link.bytes_up())
-        });
-        match victim {
-            "the sender" => self.sender.kill(),
-            "the receiver" => self.receiver.kill(),
-            _ => {}
-        }
-        self.link.reset_all();
+    /// Nobody dies. Tells how many bytes that takes each way.
+    fn undisturbed(&self, points: &Points) -> [(Direction, u64); 2] {
+        let directions = [Direction::Up, Direction::Down];
+        self.fill(points);
+        let before = directions.map(|direction| self.link.bytes(direction));
+        self.link.mend();
+        self.crosses();
+        let after = directions.map(|direction| self.link.bytes(direction));
+        self.arrives(points);
+        std::array::from_fn(|which| (directions[which], after[which] - before[which]))
+    }
+
+    /// While the points cross, one of the three dies and comes back. Tells whether they were still crossing:
+    /// if not, the round has shown nothing.
+    fn round(&mut self, points: &Points, victim: Victim, direction: Direction, moment: u64) -> bool {
+        self.fill(points);
         self.link.mend();
         match victim {
-            "the sender" => {
-                self.sender.restart();
-                self.sender.ready();
-            }
-            "the receiver" => {
-                self.receiver.restart();
-                self.receiver.ready();
-            }
-            _ => {}
+            Victim::Link => self.link.cut_after_bytes(direction, moment),
+            Victim::Sender | Victim::Receiver => self.link.hold_after_bytes(direction, moment),
         }
-        until(LIMIT, "all of it on the other side", || when(self.crossed(), self.waiting()));
-        self.check_the_receiver(points);
-
-        self.sink.proxy().mend();
-        until(LIMIT, "all of it at the sink", || {
-            let backlog = self.receiver.backlog("sink");
-            when(backlog == 0, backlog)
-        });
-        let comparison = self.sink.ledger().compare(points, points.all());
-        assert_eq!(comparison.missing, [0; 0]);
-        assert_eq!((comparison.duplicates, comparison.altered.len()), (0, 0));
-    }
-
-    fn waiting(&self) -> i64 {
-        let link = match self.way {
-            Way::Collected => "subscribers:/queue/graphite",
-            Way::Forwarded => "receiver",
+        let has_come = || self.link.is_cut() || self.link.is_held();
+        until(LIMIT, "the moment", || when(has_come() || self.waiting() == 0, self.link.bytes(direction)));
+        let in_time = has_come();
+        let dead = match victim {
+            Victim::Sender => Some(&mut self.sender),
+            Victim::Receiver => Some(&mut self.receiver),
+            Victim::Link => None,
         };
-        self.sender.backlog(link)
+        if let Some(dead) = dead {
+            dead.kill();
+            self.link.reset_all();
+            dead.restart();
+            dead.ready();
+        }
+        self.link.mend();
+        self.crosses();
+        self.arrives(points);
+        in_time
     }
 
-    fn crossed(&self) -> bool {
-        self.waiting() == 0
+    /// The sender has all points, and the receiver has lost its upstream.
+    fn fill(&self, points: &Points) {
+        self.upstream.cut();
+        self.link.hold();
+        plaintext(self.graphite.address(), points, points.all()).unwrap();
+    }
+
+    fn crosses(&self) {
+        until(LIMIT, "all of it on the other side", || when(self.waiting() == 0, self.waiting()));
+    }
+
+    /// What the sender still has.
+    fn waiting(&self) -> i64 {
+        self.sender.backlog(&self.senders_link)
+    }
+
+    /// Everything is at the receiver, and then, with its upstream mended, at the end of the road: nothing of it
+    /// twice, and nothing of an earlier round again.
+    fn arrives(&self, points: &Points) {
+        self.check_the_receiver(points);
+        self.upstream.mend();
+        let compare = || self.sink.ledger().compare(points, points.all());
+        until(LIMIT, "all of it at the end", || {
+            when(self.sink.ledger().distinct() >= points.count(), self.receiver.backlog("eu"))
+        });
+        until(LIMIT, "an empty receiver", || {
+            when(self.receiver.backlog("eu") == 0, self.receiver.backlog("eu"))
+        });
+        assert_eq!((compare(), self.sink.ledger().bad()), (Comparison::default(), Vec::new()));
+        self.sink.ledger().forget();
     }
 
     /// By number and by line: everything, and nothing twice.
@@ -185,7 +236,6 @@ impl Pair {
         let export = command(&["spool", "export", "--numbers", "--dir", dir]);
         assert!(export.status.success(), "{}", String::from_utf8_lossy(&export.stderr));
         let text = String::from_utf8(export.stdout).unwrap();
-        let mut batches: BTreeMap<&str, usize> = BTreeMap::new();
         let mut closed: HashSet<&str> = HashSet::new();
         let mut lines: HashSet<&str> = HashSet::new();
         let mut last = "";
@@ -197,11 +247,10 @@ impl Pair {
                 assert!(closed.insert(number), "batch {number} is there twice");
                 last = number;
             }
-            *batches.entry(number).or_default() += 1;
             assert!(lines.insert(line), "{line} is there twice");
             assert!(number.starts_with("sender:"), "{number} keeps its origin");
         }
-        assert_eq!(lines.len(), points.count(), "{} batches", batches.len());
+        assert_eq!(lines.len(), points.count(), "{} batches", closed.len());
         assert!(
             points.lines(points.all()).lines().all(|line| lines.contains(line)),
             "the lines are those sent"
@@ -210,21 +259,9 @@ impl Pair {
 }
 
 /// Told by its seed, so that a run can be had again.
-struct Random(u64);
-
-impl Random {
-    fn new() -> Self {
-        let given = std::env::var("PACKETBOAT_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = given.unwrap_or_else(|| u64::from(std::process::id()) | 1);
-        println!("PACKETBOAT_SEED={seed}");
-        Self(seed)
-    }
-
-    /// A number below `bound`, by splitmix64.
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
+fn seeded() -> Rng {
+    let given = std::env::var("PACKETBOAT_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| fastrand::u64(..));
+    println!("PACKETBOAT_SEED={seed}");
+    Rng::with_seed(seed)
 }

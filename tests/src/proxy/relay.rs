@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::Line;
+use super::{Direction, Line};
 use crate::flight::{Flight, Session};
 use crate::ledger::Reader;
 
@@ -29,12 +29,6 @@ pub(super) struct Relay {
     half_closed_by_client: AtomicBool,
     reader: Mutex<Reader>,
     session: Mutex<Session>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Up,
-    Down,
 }
 
 /// Makes the kernel answer by RST when this socket is closed.
@@ -156,10 +150,11 @@ struct Pump<'a> {
 
 impl<'a> Pump<'a> {
     fn new(relay: &'a Relay, direction: Direction) -> Self {
-        let (from, to, passed) = match direction {
-            Direction::Up => (&relay.client, &relay.upstream, &relay.line.bytes_up),
-            Direction::Down => (&relay.upstream, &relay.client, &relay.line.bytes_down),
+        let (from, to) = match direction {
+            Direction::Up => (&relay.client, &relay.upstream),
+            Direction::Down => (&relay.upstream, &relay.client),
         };
+        let passed = relay.line.bytes(direction);
         let queue = VecDeque::new();
         Self { relay, direction, from, to, passed, queue, queued_bytes: 0, at_end: false }
     }
@@ -207,17 +202,14 @@ impl<'a> Pump<'a> {
             if *due > Instant::now() || self.relay.line.is_held() {
                 return Ok(());
             }
-            let allowed = match self.direction {
-                Direction::Up => self.relay.line.allow(chunk.len()),
-                Direction::Down => chunk.len(),
-            };
+            let allowed = self.relay.line.allow(self.direction, chunk.len());
             if allowed == 0 {
                 self.relay.line.blow();
                 return Ok(());
             }
             let written = write_as_far_as_possible(self.relay, self.direction, self.to, &chunk[..allowed])?;
+            self.relay.line.give_back(self.direction, allowed - written);
             if self.direction == Direction::Up {
-                self.relay.line.give_back(allowed - written);
                 self.relay.passed_up(&chunk[..written]);
             }
             self.passed.fetch_add(written as u64, Ordering::SeqCst);

@@ -47,7 +47,7 @@ pub struct Encoded {
     pub body: Bytes,
 }
 
-/// Why a body with `packetboat-wire` is not taken. All but a later version will never be right.
+/// Why a body with `packetboat-wire` is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
     /// From a node of a later version.
@@ -83,6 +83,14 @@ pub enum WireError {
     /// A part does not decode to what was announced.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+}
+
+impl WireError {
+    /// Whether it may be taken once one of the two nodes is mended. Everything else that the sender has is
+    /// refused for the same reason. The others will never be right.
+    pub fn may_be_mended(&self) -> bool {
+        matches!(self, Self::Version(_) | Self::Mesh { .. })
+    }
 }
 
 struct Shown<'a>(&'a Option<String>);

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use forwarder::{Batch, Clock, Lease, LeaseKey, LinkObserver, Returns, Source, SourceEnd};
+use forwarder::outage::Summary;
+use forwarder::{Batch, Clock, Lease, LeaseKey, LinkObserver, Outage, Returns, Source, SourceEnd};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -65,6 +66,7 @@ struct Book {
     deliveries: HashMap<LeaseKey, u32>,
     /// What rests, by when it may be lent again.
     resting: BTreeMap<(Instant, LeaseKey), ()>,
+    set_asides: Outage,
 }
 
 /// A batch in a subscriber's hands. Dropped, it is given back.
@@ -121,7 +123,6 @@ impl Subscribers {
                 return Ok((loan, batch));
             }
             let reason = format!("delivered {} times to subscribers without an ACK", loan.deliveries);
-            tracing::warn!(lines = loan.lines, %reason, "a batch was set aside");
             loan.set_aside(&reason).await.map_err(|_| SourceEnd::Closed)?;
         }
     }
@@ -219,7 +220,13 @@ impl Loan {
 
     /// The subscriber does not take it, for this reason. Cancelled, it is given back.
     pub async fn set_aside(self, reason: &str) -> Result<(), DeskClosed> {
-        self.end(Verdict::SetAside(reason.to_owned())).await
+        let (of, lines) = (self.of.clone(), self.lines);
+        self.end(Verdict::SetAside(reason.to_owned())).await?;
+        of.0.observer.set_aside(lines, reason);
+        if let Some(Summary { attempts, .. }) = of.0.book().set_asides.failed(Instant::now(), reason) {
+            tracing::warn!(batches = attempts, reason, "batches were set aside");
+        }
+        Ok(())
     }
 
     async fn end(mut self, verdict: Verdict) -> Result<(), DeskClosed> {

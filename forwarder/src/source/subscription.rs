@@ -5,9 +5,12 @@
 //!
 //! ```text
 //! socket --Delivery--> checker --Checked--> Subscription --Lease--> the pump
-//!   ^ ACK                 | ACK (set aside)     | ACK (confirmed)
+//!   ^ Answer              | (set aside)         | (confirmed, set aside)
 //!   +---------------------+---------------------+
 //! ```
+//!
+//! What can never be taken is put by, and acknowledged; but the batch of an upstream that is a node is left to
+//! it, by a NACK with the reason: the node sets it aside, where it can be sent again.
 //!
 //! STOMP gives a message back only when its session ends. So once a lease was dropped nothing more is
 //! lent, and when no lease is out the source ends as lost; the caller drops it and subscribes again.
@@ -94,6 +97,15 @@ pub trait Inspect: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct MessageKey(u64);
 
+/// What is said of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Answer {
+    /// We have it.
+    Taken,
+    /// It can never be taken, for this reason: its sender is to keep it, and to set it aside. For nodes only.
+    Refused(String),
+}
+
 /// Counts the leases that were dropped.
 #[derive(Default)]
 struct Returned {
@@ -111,8 +123,10 @@ impl Returns for Returned {
 /// Messages of one queue, lent as batches. Dropping it ends the session in order.
 pub struct Subscription<I> {
     checked: mpsc::Receiver<Checked>,
-    acks: mpsc::Sender<MessageKey>,
+    answers: mpsc::Sender<(MessageKey, Answer)>,
     inspect: Arc<I>,
+    /// The upstream is a node of ours.
+    from_node: bool,
     /// Batches of the last message that are not lent yet.
     waiting: VecDeque<(MessageKey, Batch)>,
     /// Leases that were not confirmed.
@@ -135,24 +149,27 @@ impl<I: Inspect> Subscription<I> {
         let prefetch = usize::from(settings.prefetch.max(1));
         let (delivery_in, delivery_out) = mpsc::channel(prefetch);
         let (checked_in, checked_out) = mpsc::channel(prefetch);
-        let (acks_in, acks_out) = mpsc::channel(prefetch);
+        let (answers_in, answers_out) = mpsc::channel(prefetch);
         let closing = CancellationToken::new();
         let end = Arc::new(OnceLock::new());
+        let from_node = connection.connected().is_node();
         let sender = format!("{} at {}", settings.queue, connection.peer());
         let checker = Checker {
             deliveries: delivery_out,
             checked: checked_in,
-            acks: acks_in.clone(),
+            answers: answers_in.clone(),
             inspect: inspect.clone(),
+            from_node,
             mesh: settings.mesh.clone(),
             sender,
             clock: settings.clock.clone(),
         };
-        let carrier = Carrier::subscribe(connection, &settings, delivery_in, acks_out, closing.clone());
+        let carrier = Carrier::subscribe(connection, &settings, delivery_in, answers_out, closing.clone());
         let subscription = Self {
             checked: checked_out,
-            acks: acks_in,
+            answers: answers_in,
             inspect,
+            from_node,
             waiting: VecDeque::new(),
             lent: HashMap::new(),
             undone: HashMap::new(),
@@ -182,8 +199,8 @@ impl<I: Inspect> Subscription<I> {
         Lease::new(key, batch, self.returned.clone())
     }
 
-    /// One batch of a message is done; the last one acknowledges it.
-    async fn done(&mut self, key: LeaseKey) -> Result<(), SourceEnd> {
+    /// One batch of a message is done; with the last one the message gets its answer.
+    async fn done(&mut self, key: LeaseKey, answer: Answer) -> Result<(), SourceEnd> {
         let Some(message) = self.lent.remove(&key) else {
             return Err(SourceEnd::Lost(format!("lease {} is not from this session", key.0)));
         };
@@ -194,7 +211,7 @@ impl<I: Inspect> Subscription<I> {
             return Ok(());
         }
         self.undone.remove(&message);
-        self.acks.send(message).await.map_err(|_| self.lost())
+        self.answers.send((message, answer)).await.map_err(|_| self.lost())
     }
 }
 
@@ -230,10 +247,14 @@ impl<I: Inspect> Source for Subscription<I> {
             let (lease, receipt) = (lease.key().0, receipt.key().0);
             return Err(SourceEnd::Lost(format!("the receipt of lease {receipt} came for lease {lease}")));
         }
-        self.done(lease.end()).await
+        self.done(lease.end(), Answer::Taken).await
     }
 
     async fn set_aside(&mut self, lease: Lease, reason: &str) -> Result<(), SourceEnd> {
+        // A labelled batch is a whole message; one that was cut out of lines can only be kept here.
+        if self.from_node && lease.batch().label.is_some() {
+            return self.done(lease.end(), Answer::Refused(reason.to_owned())).await;
+        }
         let mut lines = Vec::new();
         if let Err(error) = lease.batch().append_lines(&mut lines) {
             return Err(SourceEnd::Lost(error.to_string()));
@@ -244,7 +265,7 @@ impl<I: Inspect> Source for Subscription<I> {
         };
         let kept = self.inspect.set_aside(&lines, reason, &sender).await;
         kept.map_err(|error| SourceEnd::Lost(error.to_string()))?;
-        self.done(lease.end()).await
+        self.done(lease.end(), Answer::Taken).await
     }
 }
 

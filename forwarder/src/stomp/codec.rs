@@ -50,6 +50,13 @@ pub struct Connected {
     pub headers: Headers,
 }
 
+impl Connected {
+    /// Whether the upstream is a node of ours, of whatever version, and no broker.
+    pub fn is_node(&self) -> bool {
+        self.headers.get("packetboat-wire").is_some()
+    }
+}
+
 /// Appends SEND with `headers` and a `content-length`.
 pub(super) fn put_send<'a>(
     destination: &str,
@@ -84,15 +91,34 @@ pub(super) fn put_subscribe<'a>(
 
 /// Appends the ACK of one message.
 pub(super) fn put_ack(token: &AckToken, version: Version, out: &mut BytesMut) {
+    let ack = |id| ToServer::Ack { id, transaction: None };
+    put_answer(token, b"ACK\n", ack, version, out, |_| {});
+}
+
+/// Appends the NACK of one message, for a node: with the reason why it can never be taken.
+pub(super) fn put_nack(token: &AckToken, reason: &str, version: Version, out: &mut BytesMut) {
+    let nack = |id| ToServer::Nack { id, transaction: None };
+    let reason = one_line(reason);
+    put_answer(token, b"NACK\n", nack, version, out, |out| {
+        put_header("packetboat-reason", &reason, version, out);
+    });
+}
+
+fn put_answer(
+    token: &AckToken,
+    command: &[u8],
+    by_id: impl FnOnce(String) -> ToServer,
+    version: Version,
+    out: &mut BytesMut,
+    more: impl FnOnce(&mut BytesMut),
+) {
     match token {
-        AckToken::Ack(id) => {
-            let ack = ToServer::Ack { id: id.clone(), transaction: None };
-            put_head(ack, out, |_| {});
-        }
+        AckToken::Ack(id) => put_head(by_id(id.clone()), out, more),
         AckToken::MessageId { message_id, subscription } => {
-            out.put_slice(b"ACK\n");
+            out.put_slice(command);
             put_header("message-id", message_id, version, out);
             put_header("subscription", subscription, version, out);
+            more(out);
             out.put_u8(b'\n');
         }
     }
@@ -190,11 +216,18 @@ fn words(message: Option<String>, body: &Bytes) -> String {
         Some(message) => format!("{message}: {detail}"),
         None => detail.to_owned(),
     };
-    let line = all.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
-    let line = line.collect::<Vec<_>>().join(" ");
+    match one_line(&all) {
+        line if line.is_empty() => "ERROR without a message".to_owned(),
+        line => line,
+    }
+}
+
+/// At most [`WORDS_CHARS_MAX`] of it.
+fn one_line(text: &str) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let line = words.collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(WORDS_CHARS_MAX) {
         Some((cut, _)) => format!("{}...", &line[..cut]),
-        None if line.is_empty() => "ERROR without a message".to_owned(),
         None => line,
     }
 }

@@ -143,6 +143,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.queue(|version, out| codec::put_ack(token, version, out));
     }
 
+    /// Queues a NACK that tells a node why it is never to send the message again.
+    pub fn nack(&mut self, token: &AckToken, reason: &str) {
+        self.queue(|version, out| codec::put_nack(token, reason, version, out));
+    }
+
     pub(super) fn queue(&mut self, put: impl FnOnce(Version, &mut BytesMut)) {
         if self.outbox.is_empty() {
             self.pulse.has_written(Instant::now());

@@ -288,6 +288,7 @@ impl<R: AsyncRead + Unpin> Inflow<R> {
             }
             Action::Acked { loans, receipts } => self.acked(loans, receipts, orders).await,
             Action::SetAside { loans, reason } => {
+                let reason = format!("the subscriber at {} says: {reason}", self.from.peer);
                 for loan in loans {
                     loan.into_loan().set_aside(&reason).await.map_err(|_| InflowEnd::Unwritten)?;
                 }

@@ -1,7 +1,7 @@
 //! The batch of another node in a SEND: checked, and believed as far as the topology goes. No I/O.
 
 use bytes::Bytes;
-use forwarder::wire::{self, Decoded, WireError};
+use forwarder::wire::{self, Decoded};
 
 use super::Settings;
 use super::frame::Frame;
@@ -28,8 +28,7 @@ pub(super) fn read(
         |name: &'static str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     let body = Bytes::copy_from_slice(frame.body);
     let decoded = wire::decode(header, &body, &settings.mesh).map_err(|error| match error {
-        // It may be taken once one of the two nodes is updated.
-        WireError::Version(_) | WireError::Mesh { .. } => Refusal::Wire(error.to_string()),
+        error if error.may_be_mended() => Refusal::Wire(error.to_string()),
         error => Refusal::Batch(error.to_string()),
     })?;
     let Some(Decoded { batch, lines }) = decoded else { return Ok(None) };

@@ -129,5 +129,15 @@ impl Refusal {
 /// The beginning of what a client sent, fit for a message.
 pub(super) fn quoted(bytes: &[u8]) -> String {
     const QUOTED_BYTES_MAX: usize = 60;
-    String::from_utf8_lossy(&bytes[..bytes.len().min(QUOTED_BYTES_MAX)]).into_owned()
+    beginning(bytes, QUOTED_BYTES_MAX)
+}
+
+/// What a node says of a batch that it will never take: a sentence, and no more.
+pub(super) fn reason(bytes: &[u8]) -> String {
+    const REASON_BYTES_MAX: usize = 1000;
+    beginning(bytes, REASON_BYTES_MAX)
+}
+
+fn beginning(bytes: &[u8], bytes_max: usize) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(bytes_max)]).into_owned()
 }

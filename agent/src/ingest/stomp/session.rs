@@ -22,7 +22,7 @@ use super::lending::{Brought, Held};
 use super::message;
 use super::negotiate::{self, Beats};
 use super::node_batch;
-use super::refusal::{Refusal, quoted};
+use super::refusal::{Refusal, quoted, reason};
 use super::subscriptions::{AckMode, Subscription, Subscriptions};
 use super::transaction::{Answer, Transactions};
 use super::version::Version;
@@ -401,7 +401,7 @@ impl Session {
         self.replies.extend(receipt);
         // A node of ours tells why it can never take a batch.
         Ok(match frame.header("packetboat-reason") {
-            Some(reason) => Action::SetAside { loans, reason: quoted(&reason) },
+            Some(said) => Action::SetAside { loans, reason: reason(&said) },
             None => Action::GoOn,
         })
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use memchr::{memchr, memrchr};
 use tokio::sync::mpsc;
 
-use super::{Inspect, InspectError, Inspected, MessageKey};
+use super::{Answer, CourierEnd, Inspect, Inspected, MessageKey};
 use crate::batch::{BATCH_RAW_BYTES_MAX, Batch, Encoding, Part};
 use crate::clock::Clock;
 use crate::stomp::Message;
@@ -24,12 +24,22 @@ pub(super) struct Checked {
     pub(super) batches: Vec<Batch>,
 }
 
+/// What comes of a message.
+enum Outcome {
+    /// To be lent.
+    Good(Vec<Batch>),
+    /// There is nothing to lend.
+    Done(Answer),
+}
+
 /// Walks deliveries in order.
 pub(super) struct Checker<I> {
     pub(super) deliveries: mpsc::Receiver<Delivery>,
     pub(super) checked: mpsc::Sender<Checked>,
-    pub(super) acks: mpsc::Sender<MessageKey>,
+    pub(super) answers: mpsc::Sender<(MessageKey, Answer)>,
     pub(super) inspect: Arc<I>,
+    /// The upstream is a node of ours.
+    pub(super) from_node: bool,
     pub(super) mesh: Arc<str>,
     /// The queue and the upstream, for people.
     pub(super) sender: String,
@@ -38,13 +48,11 @@ pub(super) struct Checker<I> {
 
 impl<I: Inspect> Checker<I> {
     /// Returns when nobody delivers, or nobody listens, any more.
-    pub(super) async fn run(&mut self) -> Result<(), InspectError> {
+    pub(super) async fn run(&mut self) -> Result<(), CourierEnd> {
         while let Some(Delivery { key, message }) = self.deliveries.recv().await {
-            let batches = self.check(&message).await?;
-            let is_open = if batches.is_empty() {
-                self.acks.send(key).await.is_ok()
-            } else {
-                self.checked.send(Checked { message: key, batches }).await.is_ok()
+            let is_open = match self.check(&message).await? {
+                Outcome::Good(batches) => self.checked.send(Checked { message: key, batches }).await.is_ok(),
+                Outcome::Done(answer) => self.answers.send((key, answer)).await.is_ok(),
             };
             if !is_open {
                 break;
@@ -54,24 +62,38 @@ impl<I: Inspect> Checker<I> {
     }
 
     /// What is good of a message; what is not has been put by when this returns.
-    async fn check(&self, message: &Message) -> Result<Vec<Batch>, InspectError> {
-        let sender = format!("message {} of {}", message.id, self.sender);
+    async fn check(&self, message: &Message) -> Result<Outcome, CourierEnd> {
         if message.cut_bytes > 0 {
             let reason = format!("the body is {} bytes too large", message.cut_bytes);
-            self.inspect.set_aside(&message.body, &reason, &sender).await?;
-            return Ok(Vec::new());
+            return self.refuse(message, reason).await;
         }
         match wire::decode(|name| message.headers.get(name), &message.body, &self.mesh) {
-            Ok(Some(decoded)) => Ok(vec![decoded.batch]),
+            Ok(Some(decoded)) => Ok(Outcome::Good(vec![decoded.batch])),
             Ok(None) => {
-                let inspected = self.inspect.inspect(&message.body, &sender).await?;
-                Ok(batches(inspected, self.clock.now_ms()))
+                let inspected = self.inspect.inspect(&message.body, &self.sender_of(message)).await?;
+                Ok(match batches(inspected, self.clock.now_ms()) {
+                    none if none.is_empty() => Outcome::Done(Answer::Taken),
+                    some => Outcome::Good(some),
+                })
             }
-            Err(error) => {
-                self.inspect.set_aside(&message.body, &error.to_string(), &sender).await?;
-                Ok(Vec::new())
+            Err(error) if self.from_node && error.may_be_mended() => {
+                Err(CourierEnd::Foreign(error.to_string()))
             }
+            Err(error) => self.refuse(message, error.to_string()).await,
         }
+    }
+
+    /// Leaves it to the node that sent it; what a broker brings is put by.
+    async fn refuse(&self, message: &Message, reason: String) -> Result<Outcome, CourierEnd> {
+        if self.from_node {
+            return Ok(Outcome::Done(Answer::Refused(reason)));
+        }
+        self.inspect.set_aside(&message.body, &reason, &self.sender_of(message)).await?;
+        Ok(Outcome::Done(Answer::Taken))
+    }
+
+    fn sender_of(&self, message: &Message) -> String {
+        format!("message {} of {}", message.id, self.sender)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Keeps the session of a subscription: heart-beats, deliveries, ACKs and the farewell.
+//! Keeps the session of a subscription: heart-beats, deliveries, answers and the farewell.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::checker::{Checker, Delivery};
-use super::{Inspect, InspectError, MessageKey, SubscriptionSettings};
+use super::{Answer, Inspect, InspectError, MessageKey, SubscriptionSettings};
 use crate::stomp::{AckToken, Connection, Incoming, Message, StompEnd};
 use crate::wire::WIRE_VERSION;
 
@@ -32,6 +32,9 @@ pub enum CourierEnd {
     /// A message was held too long, and goes back.
     #[error("a message had no ACK for {0:?} and is given back")]
     Held(Duration),
+    /// The upstream is a node from which nothing can be taken, before one of the two is mended; all goes back.
+    #[error("nothing of this node can be taken: {0}")]
+    Foreign(String),
     /// What is bad could not be put by.
     #[error("a message could not be set aside: {0}")]
     Inspect(#[from] InspectError),
@@ -53,14 +56,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, I: Inspect> Courier<S, I> {
     pub async fn run(mut self) -> CourierEnd {
         let end = tokio::select! {
             end = self.carrier.run() => end,
-            Err(error) = self.checker.run() => error.into(),
+            Err(end) = self.checker.run() => end,
         };
         // Told before the channels close, so that whoever waits on them finds the reason.
         self.end.get_or_init(|| end.clone());
         match end {
             CourierEnd::Closed => self.carrier.say_farewell().await,
-            CourierEnd::Held(_) => {
-                // The ACKs on their way are still good; the farewell's own fate changes nothing.
+            CourierEnd::Held(_) | CourierEnd::Foreign(_) => {
+                // The answers on their way are still good; the farewell's own fate changes nothing.
                 self.carrier.say_farewell().await;
                 end
             }
@@ -79,10 +82,10 @@ impl<S, I> fmt::Debug for Courier<S, I> {
 pub(super) struct Carrier<S> {
     connection: Connection<S>,
     deliveries: mpsc::Sender<Delivery>,
-    acks: mpsc::Receiver<MessageKey>,
+    answers: mpsc::Receiver<(MessageKey, Answer)>,
     closing: CancellationToken,
     hold_max: Duration,
-    /// What came and was not acknowledged, oldest first.
+    /// What came and has no answer yet, oldest first.
     unacked: BTreeMap<MessageKey, (AckToken, Instant)>,
     next_message: u64,
     /// Came from an upstream that does not keep to the prefetch: nothing is read until there is room.
@@ -94,7 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
         mut connection: Connection<S>,
         settings: &SubscriptionSettings,
         deliveries: mpsc::Sender<Delivery>,
-        acks: mpsc::Receiver<MessageKey>,
+        answers: mpsc::Receiver<(MessageKey, Answer)>,
         closing: CancellationToken,
     ) -> Self {
         let prefetch = settings.prefetch.max(1).to_string();
@@ -109,7 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
         connection.subscribe(&settings.queue, SUBSCRIPTION_ID, own.into_iter().chain(broker));
         let hold_max = settings.hold_max;
         let unacked = BTreeMap::new();
-        Self { connection, deliveries, acks, closing, hold_max, unacked, next_message: 0, surplus: None }
+        Self { connection, deliveries, answers, closing, hold_max, unacked, next_message: 0, surplus: None }
     }
 
     async fn run(&mut self) -> CourierEnd {
@@ -118,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
             let gives_back_at = oldest.map(|since| since + self.hold_max);
             tokio::select! {
                 () = self.closing.cancelled() => return CourierEnd::Closed,
-                Some(key) = self.acks.recv() => self.ack(key),
+                Some((key, answer)) = self.answers.recv() => self.answer(key, &answer),
                 true = has_room(&self.deliveries), if self.surplus.is_some() => self.hand_on_surplus(),
                 incoming = advance(&mut self.connection, self.surplus.is_none()) => match incoming {
                     Ok(Incoming::Message(message)) => self.deliver(message),
@@ -150,16 +153,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
         }
     }
 
-    fn ack(&mut self, key: MessageKey) {
-        if let Some((token, _)) = self.unacked.remove(&key) {
-            self.connection.ack(&token);
+    fn answer(&mut self, key: MessageKey, answer: &Answer) {
+        let Some((token, _)) = self.unacked.remove(&key) else { return };
+        match answer {
+            Answer::Taken => self.connection.ack(&token),
+            Answer::Refused(reason) => self.connection.nack(&token, reason),
         }
     }
 
-    /// Writes the ACKs that are still on their way, and has DISCONNECT's receipt vouch for them.
+    /// Writes the answers that are still on their way, and has DISCONNECT's receipt vouch for them.
     async fn say_farewell(mut self) -> CourierEnd {
-        while let Ok(key) = self.acks.try_recv() {
-            self.ack(key);
+        while let Ok((key, answer)) = self.answers.try_recv() {
+            self.answer(key, &answer);
         }
         match self.connection.close(CLOSE_LIMIT).await {
             Ok(()) => CourierEnd::Closed,

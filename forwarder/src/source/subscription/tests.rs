@@ -106,6 +106,19 @@ async fn beside<T>(courier: Courier<DuplexStream, Desk>, script: impl Future<Out
     }
 }
 
+/// Answers CONNECT as an agent of ours does.
+async fn stage_at_a_node() -> Stage {
+    let connected = "CONNECTED\nversion:1.2\nserver:packetboat/0.1.0\npacketboat-wire:1\n\n\0\n";
+    stage_with(Desk::default(), connected, 1024).await
+}
+
+async fn nacked(peer: &mut Peer) -> (String, String) {
+    let frame = peer.frame().await.unwrap();
+    assert_eq!(frame.command(), "NACK", "{frame:?}");
+    let header = |name| frame.header(name).unwrap().to_owned();
+    (header("id"), header("packetboat-reason"))
+}
+
 async fn acked(peer: &mut Peer) -> String {
     let frame = peer.frame().await.unwrap();
     assert_eq!(frame.command(), "ACK", "{frame:?}");

@@ -90,7 +90,18 @@ fn before_1_2_an_ack_has_a_message_id_and_no_id() {
         let token = message(head, version).ack;
         let ack = text(|out| put_ack(&token, version, out));
         assert_eq!(ack, format!("ACK\nmessage-id:{id}\nsubscription:0\n\n\0"));
+        let nack = text(|out| put_nack(&token, "no", version, out));
+        assert_eq!(nack, format!("NACK\nmessage-id:{id}\nsubscription:0\npacketboat-reason:no\n\n\0"));
     }
+}
+
+#[test]
+fn the_reason_of_a_nack_is_one_line_of_bounded_length() {
+    let token = AckToken::Ack("0-1".to_owned());
+    let nack = text(|out| put_nack(&token, "loop: a\nb", Version::V1_2, out));
+    assert_eq!(nack, "NACK\npacketboat-reason:loop\\c a b\nid:0-1\n\n\0");
+    let nack = text(|out| put_nack(&token, &"x".repeat(1000), Version::V1_2, out));
+    assert!(nack.contains(&format!(":{}...\n", "x".repeat(WORDS_CHARS_MAX))), "{nack}");
 }
 
 #[test]

@@ -74,6 +74,26 @@ async fn a_message_that_is_held_too_long_goes_back() {
     assert_eq!(frames.iter().map(Sent::command).collect::<Vec<_>>(), ["SUBSCRIBE", "DISCONNECT"]);
 }
 
+/// All that it has would be refused for this: it is to keep it, and not to set it aside.
+#[tokio::test]
+async fn a_node_of_another_mesh_or_version_ends_the_session() {
+    for (headers, why) in [
+        ("packetboat-wire:1\npacketboat-mesh:other\n", "it belongs to mesh `other`, and this is `acme`"),
+        ("packetboat-wire:9\n", "wire version `9` is unknown here: update this node"),
+    ] {
+        let Stage { mut subscription, courier, mut peer, desk } = stage_at_a_node().await;
+        let pump = async {
+            let end = subscription.lease().await.unwrap_err().to_string();
+            assert_eq!(end, format!("the source was lost: nothing of this node can be taken: {why}"));
+        };
+        peer.say(message(1, headers, b"a 1 1")).await;
+        let (end, (), frames) = tokio::join!(courier.run(), pump, peer.confirm_all());
+        assert_eq!(end, CourierEnd::Foreign(why.to_owned()));
+        assert_eq!(frames.iter().map(Sent::command).collect::<Vec<_>>(), ["SUBSCRIBE", "DISCONNECT"]);
+        assert_eq!(desk.reasons(), [""; 0]);
+    }
+}
+
 #[tokio::test]
 async fn an_error_ends_the_source_in_the_brokers_words() {
     let Stage { mut subscription, courier, mut peer, .. } = stage().await;

@@ -110,6 +110,35 @@ async fn a_wire_frame_that_fails_its_checks_is_set_aside_and_acknowledged() {
 }
 
 #[tokio::test]
+async fn what_a_node_sends_and_can_never_be_taken_is_left_to_it_with_the_reason() {
+    let Stage { mut subscription, courier, mut peer, desk } = stage_at_a_node().await;
+    beside(courier, async {
+        peer.frame().await.unwrap();
+        peer.say(wire_message(1, "acme", Encoding::Zstd, |body| body[20] ^= 1)).await;
+        peer.say(message(2, "packetboat-wire:1\npacketboat-mesh:acme\n", &[b'a'; 1025])).await;
+        peer.say(wire_message(3, "acme", Encoding::Zstd, |_| {})).await;
+        let lease = subscription.lease().await.unwrap();
+        subscription.set_aside(lease, "loop: it has passed `us` before").await.unwrap();
+        for (id, reason) in [
+            ("a\\c1", "the body's CRC32C is"),
+            ("a\\c2", "the body is 1 bytes too large"),
+            ("a\\c3", "loop\\c it has passed `us` before"),
+        ] {
+            let (nacked, said) = nacked(&mut peer).await;
+            assert_eq!(nacked, id);
+            assert!(said.contains(reason), "{said}");
+        }
+        // Lines have no number under which the node could set them aside.
+        peer.say(message(4, "", b"a 1 1\nbad")).await;
+        let lease = subscription.lease().await.unwrap();
+        subscription.set_aside(lease, "refused").await.unwrap();
+        assert_eq!(acked(&mut peer).await, "a\\c4");
+        assert_eq!(desk.reasons(), ["bad line", "refused"]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_body_beyond_the_limit_is_set_aside_and_acknowledged() {
     let Stage { mut subscription, courier, mut peer, desk } =
         stage_with(Desk::default(), CONNECTED, 10).await;

@@ -258,8 +258,9 @@ async fn nodes_get_batches_as_they_are_stored() {
         assert_eq!(header(&head, "content-encoding"), "zstd");
         // A node says why it can never take a batch; it is set aside at once.
         let id = header(&head, "ack").to_owned();
-        client.say(&format!("NACK\nid:{id}\npacketboat-reason:loop\n\n\0")).await;
-        rig.books_say(|books| books.aside.lines == 1).await;
+        let reason = format!("loop: it has passed `eu` before {}", "and so on ".repeat(200));
+        client.say(&format!("NACK\nid:{id}\npacketboat-reason:{}\n\n\0", reason.replace(':', "\\c"))).await;
+        rig.books_say(|books| books.aside.lines == 1 && books.backlog.lines == 0).await;
         rig.stop();
     })
     .await;

@@ -1,6 +1,5 @@
 //! The ways in: each listener reads lines, `line` checks them, `intake` seals them into batches.
 
-mod arrival;
 pub mod clients;
 mod dead_letters;
 pub mod graphite;
@@ -11,6 +10,7 @@ mod pace;
 mod porter;
 pub mod route;
 pub mod stomp;
+mod transit;
 pub(crate) mod unfinished;
 
 use std::sync::Arc;

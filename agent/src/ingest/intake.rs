@@ -17,7 +17,7 @@ use crate::ingest::line::{Checked, Reason, Refused};
 use crate::ingest::open_batch::OpenBatch;
 use crate::ingest::pace::CommitPace;
 use crate::ingest::route::Router;
-use crate::ingest::{Sender, arrival};
+use crate::ingest::{Sender, transit};
 use crate::metrics::Metrics;
 use crate::spool::{Commit, CommitError, Desk, Entry, Loan, RawBatch, Reject};
 
@@ -195,7 +195,7 @@ impl Intake {
     /// Takes what another node sent, whose lines are `lines`. A part that came before is not taken again.
     pub async fn pass(&self, from: &Sender, queue: usize, batch: &Batch, lines: &[u8]) -> Ticket {
         self.room(queue).await;
-        let arrivals = arrival::arrivals(&self.0.router, &self.0.desk, from.input, queue, batch, lines);
+        let arrivals = transit::arrivals(&self.0.router, &self.0.desk, from.input, queue, batch, lines);
         self.bring(arrivals.into(), Vec::new()).await
     }
 

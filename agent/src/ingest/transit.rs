@@ -1,5 +1,5 @@
-//! What another node sent, on its way into the spool: kept as it came where all its lines go the same way
-//! from here, and taken apart only where they do not.
+//! A batch of another node in transit to the next: it goes on as it came where all its lines go the same way
+//! from here, and is taken apart only where they do not.
 
 use std::collections::BTreeMap;
 

@@ -3,10 +3,12 @@
 #   perl producer.pl HOST PORT < LINES
 use strict;
 use warnings;
+use FindBin;
 use Net::Stomp;
+require "$FindBin::Bin/place.pl";
 
 my ($host, $port) = @ARGV;
-my $stomp = Net::Stomp->new({ hostname => $host, port => $port });
+my $stomp = Net::Stomp->new(place($host, $port));
 $stomp->connect;
 while (my $line = <STDIN>) {
     chomp $line;

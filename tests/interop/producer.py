@@ -5,9 +5,12 @@
 import sys
 
 import stomp
+from place import secure
 
 host, port = sys.argv[1:]
-connection = stomp.Connection([(host, int(port))])
+place = (host, int(port))
+connection = stomp.Connection([place])
+secure(connection, place)
 connection.connect(wait=True)
 for line in sys.stdin:
     connection.send("/queue/graphite", line.rstrip("\n"))

@@ -3,7 +3,12 @@
 #
 #   ruby producer.rb HOST PORT < LINES
 require 'stomp'
+require_relative 'place'
 
 host, port = ARGV
-client = Stomp::Client.new('', '', host, port.to_i)
+client = if ENV['STOMP_CA']
+           Stomp::Client.new(hosts: [place(host, port)], reliable: false)
+         else
+           Stomp::Client.new('', '', host, port.to_i)
+         end
 STDIN.each_line(chomp: true) { |line| client.publish('/queue/graphite', line) }

@@ -4,6 +4,7 @@
 //   node subscriber.js HOST PORT VERSION ACK WHAT COUNT [SECONDS]
 const fs = require('fs');
 const stompit = require('stompit');
+const place = require('./place.js');
 
 const QUEUE = '/queue/graphite';
 const [host, port, version, ack, what, count, seconds] = process.argv.slice(2);
@@ -17,7 +18,7 @@ const connectHeaders = {
   'accept-version': version,
   'heart-beat': what === 'beats' ? '1000,1000' : '0,0',
 };
-stompit.connect({ host, port: Number(port), connectHeaders }, (error, client) => {
+stompit.connect({ ...place(host, port), connectHeaders }, (error, client) => {
   if (error) fail(error);
   client.on('error', fail);
   let messages = 0;

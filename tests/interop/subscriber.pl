@@ -4,11 +4,13 @@
 #   perl subscriber.pl HOST PORT VERSION ACK WHAT COUNT
 use strict;
 use warnings;
+use FindBin;
 use Net::Stomp;
 use POSIX ();
+require "$FindBin::Bin/place.pl";
 
 my ($host, $port, $version, $ack, $what, $count) = @ARGV;
-my $stomp = Net::Stomp->new({ hostname => $host, port => $port });
+my $stomp = Net::Stomp->new(place($host, $port));
 my $asked = $version eq '1.0' ? {} : { 'accept-version' => $version, host => $host };
 my $connected = $stomp->connect($asked);
 die "no CONNECTED of $version" unless $connected->command eq 'CONNECTED' && $connected->headers->{version} eq $version;

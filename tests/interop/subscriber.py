@@ -9,6 +9,7 @@ import sys
 import time
 
 import stomp
+from place import secure
 
 QUEUE = "/queue/graphite"
 LIMIT_SECONDS = 60
@@ -35,10 +36,11 @@ class Inbox(stomp.ConnectionListener):
 
 
 host, port, version, ack, what, count, *seconds = sys.argv[1:]
-place, count = [(host, int(port))], int(count)
+place, count = (host, int(port)), int(count)
 beats = {"heartbeats": (1000, 1000)} if what == "beats" else {}
 kinds = {"1.0": stomp.StompConnection10, "1.1": stomp.StompConnection11, "1.2": stomp.StompConnection12}
-connection = kinds[version](place, **beats)
+connection = kinds[version]([place], **beats)
+secure(connection, place)
 inbox = Inbox()
 connection.set_listener("", inbox)
 connection.connect(wait=True)

@@ -9,12 +9,13 @@
 #
 # In the mode `client` each fifth message is acknowledged, and the last one, with all before it.
 require 'stomp'
+require_relative 'place'
 
 QUEUE = '/queue/graphite'
 host, port, version, ack, what, count, seconds = ARGV
 headers = version == '1.0' ? {} : { 'accept-version' => version, 'host' => host }
 headers['heart-beat'] = '1000,1000' if what == 'beats'
-connection = Stomp::Connection.new(hosts: [{ login: '', passcode: '', host: host, port: port.to_i }],
+connection = Stomp::Connection.new(hosts: [place(host, port)],
                                    reliable: false, connect_headers: headers)
 raise "#{connection.protocol} is spoken" unless connection.protocol == version
 connection.subscribe(QUEUE, { 'ack' => ack }, version == '1.0' ? nil : 'graphite')

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::certificates::{Authority, Certificate};
 use crate::packetboat::Packetboat;
 use crate::ports::Port;
 use crate::scratch::Scratch;
@@ -25,7 +26,17 @@ pub struct Edge {
     stomp: Port,
     graphite: Port,
     _http: Port,
+    tls: Option<Tls>,
     scratch: Scratch,
+}
+
+/// What its clients need where it takes STOMP over TLS only.
+#[derive(Debug)]
+pub struct Tls {
+    /// The authority of its certificate.
+    pub ca: PathBuf,
+    /// What they have to show, if it asks for that.
+    pub own: Option<Certificate>,
 }
 
 impl Edge {
@@ -40,28 +51,58 @@ impl Edge {
         Self::start(Scratch::new("edge"), "", "[]")
     }
 
+    /// As [`Edge::keeping`], but over TLS; `mutual`, it lets in only those who show a certificate.
+    pub fn keeping_over_tls(mutual: bool) -> Self {
+        let scratch = Scratch::new("edge");
+        let ca = Authority::new(scratch.path(), "ca");
+        ca.sign("edge", &["IP:127.0.0.1"], 30);
+        let own = mutual.then(|| ca.sign("client", &["DNS:client.test"], 30));
+        let tls = Tls { ca: ca.pem(), own };
+        Self::begin(scratch, "", "[]", Some(tls))
+    }
+
     /// Starts it, and waits until it is ready. `brokers` are entries of that section of the topology, and
     /// `forward` is what the agent has under that key.
     pub fn start(scratch: Scratch, brokers: &str, forward: &str) -> Self {
+        Self::begin(scratch, brokers, forward, None)
+    }
+
+    fn begin(scratch: Scratch, brokers: &str, forward: &str, tls: Option<Tls>) -> Self {
         let (stomp, graphite, http) = (Port::free(), Port::free(), Port::free());
         let brokers = if brokers.is_empty() { String::new() } else { format!("brokers:\n{brokers}") };
+        let dir = scratch.path().display();
+        let (listener, files) = match &tls {
+            None => ("stomp", String::new()),
+            Some(Tls { ca, own }) => {
+                let client_ca =
+                    own.as_ref().map_or_else(String::new, |_| format!(", client_ca: {}", ca.display()));
+                (
+                    "stomp+tls",
+                    format!("    tls: {{ cert: {dir}/edge.pem, key: {dir}/edge.key{client_ca} }}\n"),
+                )
+            }
+        };
         let text = format!(
             "mesh: test\nqueue: {QUEUE}\n{brokers}agents:\n  edge:\n    \
-             listen: {{ stomp: \"{}\", graphite: \"{}\", http: \"{}\" }}\n    \
-             spool: {{ dir: {} }}\n    forward: {forward}\n",
+             listen: {{ {listener}: \"{}\", graphite: \"{}\", http: \"{}\" }}\n{files}    \
+             spool: {{ dir: {dir}/spool }}\n    forward: {forward}\n",
             stomp.address(),
             graphite.address(),
             http.address(),
-            scratch.path().join("spool").display(),
         );
         let topology = scratch.write("topology.yaml", &text);
         let agent = Packetboat::agent("edge", &topology, http.address(), &scratch);
-        Self { agent, stomp, graphite, _http: http, scratch }
+        Self { agent, stomp, graphite, _http: http, tls, scratch }
     }
 
     /// Where it takes STOMP.
     pub fn stomp(&self) -> SocketAddr {
         self.stomp.address()
+    }
+
+    /// What its clients need for that, if it is over TLS.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     /// Where it takes plaintext.

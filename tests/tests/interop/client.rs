@@ -4,10 +4,10 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use tests::broker::{LOGIN, PASSCODE};
-use tests::edge::Edge;
+use tests::edge::{Edge, Tls};
 use tests::process::Process;
 use tests::scratch::Scratch;
 
@@ -54,13 +54,19 @@ impl Client {
         }
     }
 
-    /// Sends `lines`, a message each, and has come to its end in order.
-    pub(crate) fn produce(self, to: SocketAddr, lines: &str, scratch: &Scratch) {
-        let lines = File::open(scratch.write("lines", lines)).unwrap();
-        let mut producer = self.command("producer");
-        producer.args(place(to)).stdin(lines);
-        let output = producer.output().unwrap();
+    /// Sends `lines` to `edge`, a message each, and has come to its end in order.
+    pub(crate) fn produce(self, edge: &Edge, lines: &str) {
+        let output = self.try_to_produce(edge, edge.tls(), lines);
         assert!(output.status.success(), "{output:?}");
+    }
+
+    /// As [`Client::produce`], with something else to go by over TLS, whatever comes of it.
+    pub(crate) fn try_to_produce(self, edge: &Edge, tls: Option<&Tls>, lines: &str) -> Output {
+        let lines = File::open(edge.scratch().write("lines", lines)).unwrap();
+        let mut producer = self.command("producer");
+        goes_by(&mut producer, tls);
+        producer.args(place(edge.stomp())).stdin(lines);
+        producer.output().unwrap()
     }
 
     /// Starts to consume `queue` of `upstream`, called `name`, into the socket of `graphite`.
@@ -90,6 +96,7 @@ impl Client {
     ) -> Vec<(bool, String)> {
         let input = File::open(edge.scratch().write("input", input)).unwrap();
         let mut subscriber = self.command("subscriber");
+        goes_by(&mut subscriber, edge.tls());
         subscriber.args(place(edge.stomp())).args([version, ack]);
         match what {
             What::Take => subscriber.args(["take", &count.to_string()]),
@@ -128,6 +135,15 @@ impl Client {
             command.env("NODE_PATH", node_modules());
         }
         command
+    }
+}
+
+/// The environment of a client over TLS: `tests/interop/place.rb` explains it.
+fn goes_by(client: &mut Command, tls: Option<&Tls>) {
+    let Some(Tls { ca, own }) = tls else { return };
+    client.env("STOMP_CA", ca);
+    if let Some(own) = own {
+        client.env("STOMP_CERT", &own.cert).env("STOMP_KEY", &own.key);
     }
 }
 

@@ -6,6 +6,7 @@
 mod client;
 mod session;
 mod subscriber;
+mod tls;
 
 use std::time::Duration;
 
@@ -71,7 +72,7 @@ fn lines_arrive_once_and_intact(client: Client) {
     let points = Points::new(&format!("interop.{}", client.name()), 50, POINTS);
     let timestamp = now_seconds();
     let tagged = format!("{TAGGED} -1.5e3 {timestamp}\n");
-    client.produce(edge.stomp(), &(points.lines(points.all()) + &tagged), edge.scratch());
+    client.produce(&edge, &(points.lines(points.all()) + &tagged));
 
     for landing in landings {
         landing.check(&points, timestamp);

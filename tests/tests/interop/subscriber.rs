@@ -46,40 +46,40 @@ fn nodes_consumer_is_served_unchanged() {
 
 #[test]
 fn ruby_stomp_subscribes_in_every_version() {
-    acknowledges(Client::Ruby, &["1.0", "1.1", "1.2"]);
-    refuses(Client::Ruby, &["1.1", "1.2"]);
-    lives_by_its_heart_beats(Client::Ruby, &["1.1", "1.2"]);
+    acknowledges(&Edge::keeping(), Client::Ruby, &["1.0", "1.1", "1.2"]);
+    refuses(&Edge::keeping(), Client::Ruby, &["1.1", "1.2"]);
+    lives_by_its_heart_beats(&Edge::keeping(), Client::Ruby, &["1.1", "1.2"]);
 }
 
 #[test]
 fn pythons_client_subscribes_in_every_version() {
-    acknowledges(Client::Python, &["1.0", "1.1", "1.2"]);
-    refuses(Client::Python, &["1.1", "1.2"]);
-    lives_by_its_heart_beats(Client::Python, &["1.1", "1.2"]);
+    acknowledges(&Edge::keeping(), Client::Python, &["1.0", "1.1", "1.2"]);
+    refuses(&Edge::keeping(), Client::Python, &["1.1", "1.2"]);
+    lives_by_its_heart_beats(&Edge::keeping(), Client::Python, &["1.1", "1.2"]);
 }
 
 #[test]
 fn perls_client_subscribes_in_every_version() {
-    acknowledges(Client::Perl, &["1.0", "1.1", "1.2"]);
-    refuses(Client::Perl, &["1.1", "1.2"]);
+    acknowledges(&Edge::keeping(), Client::Perl, &["1.0", "1.1", "1.2"]);
+    refuses(&Edge::keeping(), Client::Perl, &["1.1", "1.2"]);
 }
 
 #[test]
 fn phps_client_subscribes() {
-    acknowledges(Client::Php, &["1.0"]);
+    acknowledges(&Edge::keeping(), Client::Php, &["1.0"]);
 }
 
 #[test]
 fn the_tokio_stomp_client_subscribes() {
-    acknowledges(Client::Rust, &["1.2"]);
-    refuses(Client::Rust, &["1.2"]);
+    acknowledges(&Edge::keeping(), Client::Rust, &["1.2"]);
+    refuses(&Edge::keeping(), Client::Rust, &["1.2"]);
 }
 
 #[test]
 fn nodes_client_subscribes_in_every_version() {
-    acknowledges(Client::Node, &["1.0", "1.1", "1.2"]);
-    refuses(Client::Node, &["1.1", "1.2"]);
-    lives_by_its_heart_beats(Client::Node, &["1.1", "1.2"]);
+    acknowledges(&Edge::keeping(), Client::Node, &["1.0", "1.1", "1.2"]);
+    refuses(&Edge::keeping(), Client::Node, &["1.1", "1.2"]);
+    lives_by_its_heart_beats(&Edge::keeping(), Client::Node, &["1.1", "1.2"]);
 }
 
 /// What it `puts` into Graphite's socket is what was sent.
@@ -88,7 +88,7 @@ fn classic_consumer(client: Client) {
     let sink = Sink::alone();
     let mut consumer = client.consume(("edge", edge.stomp()), QUEUE, sink.address(), edge.scratch());
     let points = Points::new(&format!("classic.{}", client.name()), 10, LINES);
-    client.produce(edge.stomp(), &points.lines(points.all()), edge.scratch());
+    client.produce(&edge, &points.lines(points.all()));
 
     let ledger = sink.ledger();
     until(LIMIT, "all lines at the Graphite", || {
@@ -104,21 +104,20 @@ fn classic_consumer(client: Client) {
 }
 
 /// What a lost session got comes to the next one, as redelivered; what is acknowledged is gone.
-fn acknowledges(client: Client, versions: &[&str]) {
-    let edge = Edge::keeping();
+pub(crate) fn acknowledges(edge: &Edge, client: Client, versions: &[&str]) {
     let mut delivered = 0;
     for &version in versions {
         for ack in ["client", "client-individual"] {
             let points = Points::new(&format!("{ack}.{}.v{version}", client.name()), 10, LINES);
-            client.produce(edge.stomp(), &points.lines(points.all()), edge.scratch());
+            client.produce(edge, &points.lines(points.all()));
             edge.subscribers_had(delivered, LINES as i64);
 
             let mode = [version, ack];
-            let left = client.subscribe(&edge, mode, What::Leave, LEFT, "");
+            let left = client.subscribe(edge, mode, What::Leave, LEFT, "");
             assert!(left.iter().all(|(again, _)| !again), "{left:?}");
             edge.subscribers_had(delivered, LINES as i64);
 
-            let mut taken = client.subscribe(&edge, mode, What::Take, LINES, "");
+            let mut taken = client.subscribe(edge, mode, What::Take, LINES, "");
             let is_again = |line: &str| taken.contains(&(true, line.to_owned()));
             assert!(
                 left.iter().all(|(_, line)| is_again(line)),
@@ -130,8 +129,8 @@ fn acknowledges(client: Client, versions: &[&str]) {
             edge.subscribers_had(delivered, 0);
         }
         let points = Points::new(&format!("auto.{}.v{version}", client.name()), 10, LINES);
-        client.produce(edge.stomp(), &points.lines(points.all()), edge.scratch());
-        let mut got = client.subscribe(&edge, [version, "auto"], What::Take, LINES, "");
+        client.produce(edge, &points.lines(points.all()));
+        let mut got = client.subscribe(edge, [version, "auto"], What::Take, LINES, "");
         got.sort();
         assert_eq!(texts(&got), sorted(&points), "{client:?} {version}");
         delivered += LINES as i64;
@@ -140,12 +139,11 @@ fn acknowledges(client: Client, versions: &[&str]) {
 }
 
 /// What is NACKed comes again, and says so.
-fn refuses(client: Client, versions: &[&str]) {
-    let edge = Edge::keeping();
+pub(crate) fn refuses(edge: &Edge, client: Client, versions: &[&str]) {
     for (turn, &version) in versions.iter().enumerate() {
         let points = Points::new(&format!("refused.{}.v{version}", client.name()), 10, LINES);
-        client.produce(edge.stomp(), &points.lines(points.all()), edge.scratch());
-        let got = client.subscribe(&edge, [version, "client-individual"], What::Refuse, LINES, "");
+        client.produce(edge, &points.lines(points.all()));
+        let got = client.subscribe(edge, [version, "client-individual"], What::Refuse, LINES, "");
         let (mut again, mut new): (Vec<_>, Vec<_>) = got.into_iter().partition(|(again, _)| *again);
         new.sort();
         again.sort();
@@ -156,13 +154,12 @@ fn refuses(client: Client, versions: &[&str]) {
 }
 
 /// The full form is longer than the 25 s that the agent waits for a beat of the client's.
-fn lives_by_its_heart_beats(client: Client, versions: &[&str]) {
-    let edge = Edge::keeping();
+pub(crate) fn lives_by_its_heart_beats(edge: &Edge, client: Client, versions: &[&str]) {
     for (turn, &version) in versions.iter().enumerate() {
         let points = Points::new(&format!("beats.{}.v{version}", client.name()), 5, 10);
         let input = points.lines(points.all());
         let beats = What::Beats(short_or_full(3, 40));
-        let mut got = client.subscribe(&edge, [version, "client-individual"], beats, 10, &input);
+        let mut got = client.subscribe(edge, [version, "client-individual"], beats, 10, &input);
         got.sort();
         assert_eq!(texts(&got), sorted(&points), "{client:?} {version}");
         edge.subscribers_had(((turn + 1) * 10) as i64, 0);

@@ -76,6 +76,7 @@ impl Backlogs {
             queues: mesh.queues.iter().map(queue).collect(),
             links: self.all.iter().map(link).collect(),
             link_sets: self.router.link_sets().to_vec(),
+            gathered: mesh.gathered(&agent.name),
             max_size_bytes: agent.spool.max_size_bytes,
             when_full: agent.spool.when_full,
         }

@@ -101,6 +101,7 @@ fn dead_letters(consumer: &Consumer, dir: PathBuf) -> SpoolConfig {
         queues: vec![QueueConfig { name: consumer.queue.clone(), refuse_at_bytes: None }],
         links: Vec::new(),
         link_sets: vec![LinkSet::default()],
+        gathered: Vec::new(),
         max_size_bytes: Some(DEAD_LETTERS_BYTES_MAX),
         when_full: WhenFull::DropOldest,
     }

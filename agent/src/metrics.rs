@@ -41,6 +41,7 @@ pub struct Metrics {
     rejected: IntCounterVec,
     dropped: IntCounterVec,
     duplicates: IntCounterVec,
+    missing: IntGaugeVec,
     commit_seconds: Histogram,
     links: LinkMetrics,
     spool: SpoolMetrics,
@@ -143,6 +144,14 @@ impl Metrics {
                 "Batches of other nodes that came again and were not taken twice, by origin.",
                 &["origin"],
             )?,
+            missing: make.register(GenericGaugeVec::new(
+                Opts::new(
+                    "packetboat_missing_batches",
+                    "Batches of the origin that lie between others and have not come, in its last two starts; only of \
+                     origins that the topology leads here one and all.",
+                ),
+                &["origin"],
+            ))?,
             commit_seconds: make.register(Histogram::with_opts(commit.buckets(SECONDS_BUCKETS.to_vec())))?,
             links: LinkMetrics::new(&make)?,
             spool: SpoolMetrics::new(&make)?,
@@ -185,6 +194,9 @@ impl Metrics {
         spool.wal_bytes.set(whole(report.wal_bytes));
         spool.limit_bytes.set(whole(report.limit_bytes));
         spool.full_seconds.set(forecast.full_seconds());
+        for (origin, &batches) in &report.missing {
+            self.missing.with_label_values(&[origin]).set(batches);
+        }
         for link in &report.links {
             let to = &[link.name.as_str()];
             let age_ms = link.oldest_ms.map_or(0, |oldest| (now_ms - oldest).max(0));

@@ -108,6 +108,8 @@ pub struct SpoolConfig {
     pub links: Vec<LinkConfig>,
     /// Each set of links a batch can be for.
     pub link_sets: Vec<LinkSet>,
+    /// The origins of which each batch comes here, so that one that does not is missing.
+    pub gathered: Vec<String>,
     /// Limit on pages in use plus WAL; `None`: 4 GiB, at most half of what is free.
     pub max_size_bytes: Option<u64>,
     /// What happens at the limit.
@@ -142,6 +144,7 @@ impl SpoolConfig {
             queues: vec![QueueConfig { name: "/queue/graphite".to_owned(), refuse_at_bytes: None }],
             links: vec![LinkConfig { name: "eu".to_owned(), max_size_bytes: None }],
             link_sets: vec![LinkSet { queue: 0, links: vec![0] }],
+            gathered: vec!["web".to_owned()],
             max_size_bytes: Some(64 << 20),
             when_full: WhenFull::Refuse,
         }
@@ -469,9 +472,8 @@ impl Spool {
 
     /// What it holds.
     pub fn report(&self) -> Result<Report, SpoolError> {
-        let configured: Vec<&str> = self.config.links.iter().map(|link| link.name.as_str()).collect();
         let (usage, file_bytes) = (self.usage()?, self.file.database_bytes());
-        Ok(report::report(&self.db, &configured, &self.limits, usage, file_bytes, self.is_full())?)
+        Ok(report::report(&self.db, &self.config, &self.limits, usage, file_bytes, self.is_full())?)
     }
 }
 

@@ -152,6 +152,7 @@ fn a_restored_copy_goes_on_under_a_new_epoch() {
     );
     let duplicates = eu.metrics().sum("packetboat_duplicate_batches_total").unwrap_or(0.0);
     assert!(duplicates > 0.0);
+    assert_eq!(eu.metrics().get("packetboat_missing_batches{origin=\"us\"}"), Some(0.0));
     assert!(sender.terminate(LIMIT).success());
     assert!(eu.terminate(LIMIT).success());
 }

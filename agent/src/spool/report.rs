@@ -1,13 +1,14 @@
 //! What a spool holds, told to gauges, `/status.json` and the command line. Read from the tallies, so
 //! it costs the same whatever the backlog.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
 use crate::spool::limits::{Limits, Usage};
-use crate::spool::schema;
+use crate::spool::{SpoolConfig, schema, seen};
 
 /// A spool at a glance.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -18,6 +19,8 @@ pub struct Report {
     pub links: Vec<LinkReport>,
     /// Dead letters that are kept.
     pub rejects: i64,
+    /// Batches that have not come, by origin, of those that the topology leads here one and all.
+    pub missing: BTreeMap<String, i64>,
     /// The database file, in bytes.
     pub file_bytes: u64,
     /// Pages of it that hold something, in bytes.
@@ -83,16 +86,19 @@ impl LinkReport {
 
 pub(super) fn report(
     db: &Connection,
-    configured: &[&str],
+    config: &SpoolConfig,
     limits: &Limits,
     usage: Usage,
     file_bytes: u64,
     is_full: bool,
 ) -> Result<Report, rusqlite::Error> {
+    let configured: Vec<&str> = config.links.iter().map(|link| link.name.as_str()).collect();
+    let missing = |origin: &String| Ok((origin.clone(), seen::missing(db, origin)?));
     Ok(Report {
         accepted: amount(db, 0, "accepted")?,
-        links: links(db, configured)?,
+        links: links(db, &configured)?,
         rejects: rejects(db)?,
+        missing: config.gathered.iter().map(missing).collect::<Result<_, rusqlite::Error>>()?,
         file_bytes,
         used_bytes: usage.pages_bytes,
         wal_bytes: usage.wal_bytes,

@@ -8,6 +8,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 const INTERVALS_MAX: i64 = 4096;
 /// Starts kept of an origin.
 const EPOCHS_MAX: i64 = 64;
+/// Starts of an origin in which batches are missed: the present one, and that whose backlog came before it.
+const EPOCHS_MISSED: i64 = 2;
 
 /// Records that `seq` of `identity` is taken. `false` if it was before, and is to be taken for a duplicate.
 pub(super) fn record(tx: &Connection, identity: i64, seq: u64) -> Result<bool, rusqlite::Error> {
@@ -48,6 +50,19 @@ fn bound_intervals(tx: &Connection, identity: i64) -> Result<(), rusqlite::Error
     )?
     .execute(params![identity, INTERVALS_MAX - 1])?;
     Ok(())
+}
+
+/// Batches of `origin` that have not come, though others with lower and with higher numbers have. Of its
+/// latest starts only: what a start has left behind stays, and is known by then. Reads two times
+/// [`INTERVALS_MAX`] rows at most.
+pub(super) fn missing(db: &Connection, origin: &str) -> Result<i64, rusqlite::Error> {
+    db.prepare_cached(
+        "SELECT CAST(total(gaps) AS INTEGER) FROM (
+             SELECT max(last) - min(first) + 1 - sum(last - first + 1) AS gaps FROM seen WHERE identity IN (
+                 SELECT id FROM identity WHERE origin = ?1 ORDER BY id DESC LIMIT ?2)
+             GROUP BY identity)",
+    )?
+    .query_row(params![origin, EPOCHS_MISSED], |row| row.get(0))
 }
 
 /// Forgets the oldest starts of `origin` beyond the bound; to be called when a new one is met.
@@ -104,6 +119,32 @@ mod tests {
         assert!(record(&db, 1, 7).unwrap());
         assert!(record(&db, 2, 7).unwrap());
         assert!(!record(&db, 1, 7).unwrap());
+    }
+
+    #[test]
+    fn what_lies_between_those_seen_is_missing_in_the_last_two_starts() {
+        let db = table();
+        for (start, origin) in [(1_i64, "a"), (2, "b"), (3, "a"), (4, "a")] {
+            let row = params![start, origin, start.to_be_bytes().repeat(2)];
+            db.execute("INSERT INTO identity VALUES (?1, ?2, ?3)", row).unwrap();
+        }
+        let come = |identity, seqs: &[u64], expected| {
+            for &seq in seqs {
+                assert!(record(&db, identity, seq).unwrap());
+            }
+            assert_eq!(missing(&db, "a").unwrap(), expected, "{seqs:?} of start {identity}");
+        };
+        come(3, &[], 0);
+        come(3, &[100], 0);
+        come(3, &[105, 107], 5);
+        come(3, &[106, 103], 3);
+        come(4, &[1, 3], 4);
+        come(2, &[1, 9], 4);
+        come(1, &[1, 9], 4);
+        assert_eq!(missing(&db, "c").unwrap(), 0);
+        // A number that no origin reaches in order keeps nobody from looking.
+        come(3, &[u64::try_from(i64::MAX).unwrap() - 1], i64::MAX);
+        come(4, &[u64::try_from(i64::MAX).unwrap() - 1], i64::MAX);
     }
 
     #[test]

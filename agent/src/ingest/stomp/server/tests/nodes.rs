@@ -75,6 +75,23 @@ async fn a_batch_is_taken_once_however_often_it_comes() {
 }
 
 #[tokio::test]
+async fn a_number_that_is_passed_over_is_missing_until_it_comes() {
+    with_server(trusting(), async |rig: Rig| {
+        let mut node = rig.node().await;
+        for (seq, missing) in [(9, 0), (12, 2), (10, 1), (11, 0)] {
+            for origin in ["web", "dmz"] {
+                node.say(&sent(&batch(origin, seq, &[origin], "a 1 1700000000\n"), "1")).await;
+                node.hears(&receipt("1")).await;
+            }
+            // `dmz` has other ways, too.
+            assert_eq!(rig.report().await.missing, [("web".to_owned(), missing)].into());
+        }
+        rig.stop();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_has_been_here_before_is_refused_for_ever() {
     with_server(trusting(), async |rig: Rig| {
         let mut node = rig.node().await;

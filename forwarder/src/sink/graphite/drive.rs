@@ -15,8 +15,8 @@ use super::verdict::Answered;
 use crate::dial::dial_endpoint;
 use crate::sink::Event;
 
-/// Half-closed connections per lane that may wait for their FIN. With more, a Graphite that hangs
-/// would be dialled again and again only to be asked for what it does not answer.
+/// Half-closed connections per lane that may wait for the FIN of one endpoint. With more, a Graphite that
+/// hangs would be dialled again and again only to be asked for what it does not answer.
 const UNANSWERED_PER_LANE_MAX: usize = 2;
 
 impl Pool {
@@ -62,9 +62,8 @@ impl Pool {
     fn drive_dial(&mut self, lane: usize, cx: &mut Context<'_>, now: Instant) -> bool {
         if self.lanes[lane].wants_dial(now) {
             let closing = &self.closing;
-            let unanswered = |id: EndpointId| closing.iter().filter(|(_, c)| c.endpoint() == id).count();
             let present = self.lanes[lane].connection().map(Connection::endpoint);
-            if let Some((id, endpoint)) = self.endpoints.pick(now, present, unanswered) {
+            if let Some((id, endpoint)) = self.endpoints.pick(now, present, |id| unanswered(closing, id)) {
                 let limit = self.limits.dial_within;
                 self.lanes[lane].begin_dial(id, async move { dial_endpoint(&endpoint, limit).await });
             }
@@ -126,19 +125,28 @@ impl Pool {
 
     /// Starts the turnover of the connections that are due; whether there was any. An idle connection
     /// never is. When half of the window is unconfirmed, the one that carries most is; and in a hurry
-    /// each that has got all there is for it.
+    /// each that has got all there is for it. None is where its successor would be one more that is not
+    /// answered: a Graphite that hangs keeps no lane from another.
     fn want_successors(&mut self, now: Instant) -> bool {
-        let unanswered_max = UNANSWERED_PER_LANE_MAX * self.lanes.len();
-        if self.confirm == GraphiteConfirm::Kernel || self.closing.len() >= unanswered_max {
+        if self.confirm == GraphiteConfirm::Kernel {
             return false;
         }
+        let unanswered_max = UNANSWERED_PER_LANE_MAX * self.lanes.len();
+        let is_full = !self.quota().has_room();
+        let Self { lanes, endpoints, closing, limits, hurried, .. } = self;
+        let is_answered = |lane: &&mut Lane| {
+            let present = lane.connection().map(Connection::endpoint);
+            let next = endpoints.best(now, present, |id| unanswered(closing, id));
+            next.is_some_and(|id| unanswered(closing, id) < unanswered_max)
+        };
         let mut wanted = false;
-        if !self.quota().has_room() {
-            let fullest = self.lanes.iter_mut().max_by_key(|lane| (lane.load().bytes, lane.load().leases));
+        if is_full {
+            let answered = lanes.iter_mut().filter(is_answered);
+            let fullest = answered.max_by_key(|lane| (lane.load().bytes, lane.load().leases));
             wanted |= fullest.is_some_and(|lane| lane.want_successor(now));
         }
-        for lane in &mut self.lanes {
-            let is_due = lane.is_due(now, &self.limits) || self.hurried && lane.has_all();
+        for lane in lanes.iter_mut().filter(is_answered) {
+            let is_due = lane.is_due(now, limits) || *hurried && lane.has_all();
             wanted |= is_due && lane.want_successor(now);
         }
         wanted
@@ -192,6 +200,11 @@ impl Pool {
         self.presence.note(standing > 0, now);
         self.health.set_connections(standing, now);
     }
+}
+
+/// Half-closed connections to this endpoint that wait for their FIN.
+fn unanswered(closing: &[(usize, Connection)], id: EndpointId) -> usize {
+    closing.iter().filter(|(_, connection)| connection.endpoint() == id).count()
 }
 
 fn lane_of(origin: &str, lanes: usize) -> usize {

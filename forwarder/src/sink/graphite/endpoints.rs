@@ -45,6 +45,20 @@ impl Endpoints {
         present: Option<EndpointId>,
         unanswered: impl Fn(EndpointId) -> usize,
     ) -> Option<(EndpointId, Endpoint)> {
+        let EndpointId(best) = self.best(now, present, unanswered)?;
+        if present != Some(EndpointId(best)) {
+            self.next = (best + 1) % self.known.len();
+        }
+        Some((EndpointId(best), self.known[best].endpoint.clone()))
+    }
+
+    /// The one that [`Self::pick`] would pick.
+    pub(super) fn best(
+        &self,
+        now: Instant,
+        present: Option<EndpointId>,
+        unanswered: impl Fn(EndpointId) -> usize,
+    ) -> Option<EndpointId> {
         let count = self.known.len();
         let best = (0..count).min_by_key(|&id| {
             let failed_at = self.known[id].failed_at;
@@ -52,11 +66,8 @@ impl Endpoints {
             let hangs = unanswered(EndpointId(id)) >= UNANSWERED_MAX;
             let turn = (id + count - self.next) % count;
             (avoided, hangs, present != Some(EndpointId(id)), turn)
-        })?;
-        if present != Some(EndpointId(best)) {
-            self.next = (best + 1) % count;
-        }
-        Some((EndpointId(best), self.known[best].endpoint.clone()))
+        });
+        best.map(EndpointId)
     }
 
     pub(super) fn failed(&mut self, id: EndpointId, now: Instant) {

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout};
+
+use super::super::connection::Connection;
 use super::super::receiver::{Gate, Receiver};
 use super::super::{Load, PoolLimits};
 use super::{Rig, first, limits, reads_all, upstream};
@@ -108,6 +111,57 @@ async fn a_hung_graphite_does_not_stop_another() {
     gate.open();
     // The lanes have left it, so nobody is there to witness that it did not shut down.
     rig.persist(rig.pool.in_flight.leases).await;
+}
+
+#[tokio::test]
+async fn one_that_has_been_asked_as_often_as_it_may_be_stops_no_other() {
+    let gate = Gate::default();
+    let wait = gate.clone();
+    let hung = Receiver::start(move |mut peer| {
+        wait.wait();
+        peer.read_to_fin();
+    });
+    let alive = Receiver::start(reads_all());
+    let mut rig = Rig::open(&upstream(&[hung.endpoint(), alive.endpoint()], 2), limits()).await;
+    let endpoint = |rig: &Rig, lane: usize| rig.pool.lanes[lane].connection().map(Connection::endpoint);
+    rig.until(|rig| (0..2).all(|lane| endpoint(rig, lane).is_some())).await;
+    let [hung_id, alive_id] = [0, 1].map(|lane| endpoint(&rig, lane).expect("a connection"));
+    assert_ne!(hung_id, alive_id);
+
+    // The other one fails meanwhile, so all is tried with the one that hangs.
+    let asked = |rig: &Rig| rig.pool.closing.iter().filter(|(_, peer)| peer.endpoint() == hung_id).count();
+    let mut sent = 0;
+    while asked(&rig) < 4 || (0..2).any(|lane| endpoint(&rig, lane) != Some(hung_id)) {
+        rig.pool.endpoints.failed(alive_id, Instant::now());
+        if sent < 500 {
+            let lease =
+                rig.source.lease(sent, Some(&format!("origin-{}", sent % 7)), "m.hung 1 1700000000\n");
+            rig.send(lease).await;
+            sent += 1;
+        }
+        match timeout(Duration::from_millis(1), rig.pool.event()).await {
+            Err(_) | Ok(Ok(Event::Room)) => {}
+            Ok(Ok(Event::Confirmed(lease, _))) => drop(lease.end()),
+            Ok(Ok(Event::Lost(lease))) => rig.send(lease).await,
+            Ok(other) => panic!("{other:?}"),
+        }
+    }
+
+    rig.pool.endpoints.worked(alive_id);
+    // What has been written to the one that hangs waits there; what comes later does not.
+    for key in 1000.. {
+        rig.send_lines([key]).await;
+        match timeout(Duration::from_millis(5), rig.pool.event()).await {
+            Err(_) | Ok(Ok(Event::Room)) => assert!(key < 3000, "nothing is confirmed"),
+            Ok(Ok(Event::Confirmed(lease, _))) => {
+                lease.end();
+                break;
+            }
+            Ok(other) => panic!("{other:?}"),
+        }
+    }
+    assert!(hung.lines().is_empty());
+    gate.open();
 }
 
 #[tokio::test]

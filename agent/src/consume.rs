@@ -50,8 +50,7 @@ pub async fn run_consumer(
     let watch =
         LinkWatch::new(&consumer.name, clock.clone(), metrics.link_observer(&consumer.name, "consumer"));
     let node = Node { mesh: mesh.name.clone(), name: consumer.name.clone(), kind: "consumer" };
-    let shown =
-        Shown::new(node, Arc::clone(&metrics), Some(desk.clone()), vec![watch.clone()], clock.clone());
+    let shown = Shown::new(node, Arc::clone(&metrics), desk.clone(), vec![watch.clone()], clock.clone());
     let router = Router::new(&[Vec::new()]);
     let intake = Intake::new(router, desk.clone(), Arc::clone(&metrics), clock.clone(), Duration::ZERO);
     let inspector = Inspector::new(intake.clone(), DEFAULT_QUEUE, Input::Queue, clock.clone());

@@ -1,6 +1,8 @@
 //! What a node shows over HTTP: `/metrics`, `/status.json`, `/healthz`, `/readyz`. It only reads.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -9,12 +11,25 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::Listener;
 use forwarder::{Clock, LinkState, LinkWatch};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::forecast::Forecast;
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::spool::{Desk, DeskClosed, Report, SpoolError};
+
+/// Connections at a time. Those who wish to be next wait in the kernel.
+const CONNECTIONS_MAX: usize = 64;
+/// For a client to send the head of a request, the next one of a connection that stands too.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+/// For a request that has begun when the node stops.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What there is to show of one node. Cheap to clone.
 #[derive(Clone)]
@@ -23,8 +38,7 @@ pub(crate) struct Shown(Arc<Inner>);
 struct Inner {
     node: Node,
     metrics: Arc<Metrics>,
-    /// A consumer has none.
-    desk: Option<Desk>,
+    desk: Desk,
     links: Vec<LinkWatch>,
     forecast: Mutex<Forecast>,
     clock: Clock,
@@ -49,8 +63,7 @@ struct Status {
     version: &'static str,
     now_ms: i64,
     links: Vec<LinkShown>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    spool: Option<Report>,
+    spool: Report,
 }
 
 /// A link in `/status.json`.
@@ -110,7 +123,7 @@ impl Shown {
     pub(crate) fn new(
         node: Node,
         metrics: Arc<Metrics>,
-        desk: Option<Desk>,
+        desk: Desk,
         links: Vec<LinkWatch>,
         clock: Clock,
     ) -> Self {
@@ -120,25 +133,21 @@ impl Shown {
     /// Takes a look for the forecasts; to be called about once a second.
     pub(crate) async fn tick(&self) -> Result<(), DeskClosed> {
         // A spool that cannot be read says so itself, and to everybody.
-        if let Some(Ok(report)) = self.report().await? {
+        if let Ok(report) = self.report().await? {
             let mut forecast = self.0.forecast.lock().unwrap_or_else(PoisonError::into_inner);
             forecast.take(&report, self.0.clock.now_ms());
         }
         Ok(())
     }
 
-    async fn report(&self) -> Result<Option<Result<Report, SpoolError>>, DeskClosed> {
-        match &self.0.desk {
-            Some(desk) => desk.look(|spool| spool.report()).await.map(Some),
-            None => Ok(None),
-        }
+    async fn report(&self) -> Result<Result<Report, SpoolError>, DeskClosed> {
+        self.0.desk.look(|spool| spool.report()).await
     }
 
     async fn metrics(&self) -> Result<Vec<u8>, ShowError> {
-        if let Some(report) = self.report().await? {
-            let forecast = self.0.forecast.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            self.0.metrics.show_spool(&report?, &forecast, self.0.clock.now_ms());
-        }
+        let report = self.report().await??;
+        let forecast = self.0.forecast.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.0.metrics.show_spool(&report, &forecast, self.0.clock.now_ms());
         Ok(self.0.metrics.text()?)
     }
 
@@ -148,22 +157,19 @@ impl Shown {
             version: env!("CARGO_PKG_VERSION"),
             now_ms: self.0.clock.now_ms(),
             links: self.0.links.iter().map(LinkShown::of).collect(),
-            spool: self.report().await?.transpose()?,
+            spool: self.report().await??,
         };
         Ok(serde_json::to_string_pretty(&status)?)
     }
 
     fn is_accepting(&self) -> bool {
-        self.0.desk.as_ref().is_none_or(|desk| !desk.is_full())
+        !self.0.desk.is_full()
     }
 }
 
-/// Serves until `stop`, over HTTP or HTTPS as `listener` does.
-pub(crate) async fn serve<L: Listener<Addr: std::fmt::Debug>>(
-    listener: L,
-    shown: Shown,
-    stop: CancellationToken,
-) -> std::io::Result<()> {
+/// Serves until `stop`, over HTTP or HTTPS as `listener` does. What has begun then may end, but nobody who
+/// goes on for ever keeps the node from its end.
+pub(crate) async fn serve<L: Listener>(mut listener: L, shown: Shown, stop: CancellationToken) {
     let pages = Router::new()
         .route("/metrics", get(metrics))
         .route("/status.json", get(status))
@@ -173,7 +179,36 @@ pub(crate) async fn serve<L: Listener<Addr: std::fmt::Debug>>(
             (StatusCode::NOT_FOUND, "there are /metrics, /status.json, /healthz and /readyz\n")
         })
         .with_state(shown);
-    axum::serve(listener, pages).with_graceful_shutdown(stop.cancelled_owned()).await
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            (stream, _) = listener.accept(), if connections.len() < CONNECTIONS_MAX => {
+                connections.spawn(converse(stream, pages.clone(), stop.clone()));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    drop(listener);
+    // Those that are left end with the set.
+    timeout(FAREWELL, async { while connections.join_next().await.is_some() {} }).await.ok();
+}
+
+/// Answers the requests of one connection until it ends, or the node stops.
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, pages: Router, stop: CancellationToken) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(pages)));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an http connection ended");
+    }
 }
 
 async fn metrics(State(shown): State<Shown>) -> Result<Response, ShowError> {

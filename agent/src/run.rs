@@ -83,7 +83,7 @@ pub async fn run_agent(mesh: &Mesh, agent: &Agent, clock: Clock, stop: Cancellat
         .cloned()
         .collect();
     let node = Node { mesh: mesh.name.clone(), name: agent.name.clone(), kind: "agent" };
-    let shown = Shown::new(node, Arc::clone(&metrics), Some(desk.clone()), watches.clone(), clock.clone());
+    let shown = Shown::new(node, Arc::clone(&metrics), desk.clone(), watches.clone(), clock.clone());
 
     let (mut ingest, mut sealing, mut forwarding, mut rest) =
         (Stage::default(), Stage::default(), Stage::default(), Stage::default());
@@ -230,11 +230,17 @@ impl ShowListeners {
     pub(crate) fn start(self, stage: &mut Stage, shown: &Shown) {
         if let Some(listener) = self.http {
             let shown = shown.clone();
-            stage.start("http", |stop| async move { Ok(http::serve(listener, shown, stop).await?) });
+            stage.start("http", |stop| async move {
+                http::serve(listener, shown, stop).await;
+                Ok(())
+            });
         }
         if let Some(listener) = self.https {
             let shown = shown.clone();
-            stage.start("https", |stop| async move { Ok(http::serve(listener, shown, stop).await?) });
+            stage.start("https", |stop| async move {
+                http::serve(listener, shown, stop).await;
+                Ok(())
+            });
         }
     }
 }

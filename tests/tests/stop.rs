@@ -2,6 +2,8 @@
 //! for good has arrived, or is there at the next start.
 
 use std::collections::HashSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -74,6 +76,20 @@ fn told_to_stop_it_asks_for_its_receipts_at_once() {
     agent.ready();
     assert_eq!(agent.backlog(LINK), 0);
     check(&berth, &mut agent, &points, &points.all().collect());
+}
+
+/// Without this systemd would kill it, and what was confirmed last would be sent again.
+#[test]
+fn a_request_that_never_ends_keeps_nobody_from_the_end() {
+    let berth = Berth::new("stop-http");
+    let mut agent = berth.agent(&topology(&berth));
+    let mut half = TcpStream::connect(berth.http()).unwrap();
+    half.write_all(b"GET /metrics HTTP/1.1\r\nhost: h\r\n").unwrap();
+    let mut idle = TcpStream::connect(berth.http()).unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n").unwrap();
+    assert_ne!(idle.read(&mut [0; 100]).unwrap(), 0);
+    assert_eq!(agent.terminate(Duration::from_secs(20)).code(), Some(0));
+    drop(half);
 }
 
 #[test]

@@ -114,11 +114,6 @@ impl Intake {
         self.0.desk.room(queue).await;
     }
 
-    /// As [`Self::room`], where it is not known yet for which queue.
-    pub async fn any_room(&self) {
-        self.0.desk.any_room().await;
-    }
-
     /// By queue, whether it is at its limit, or the spool is, and refuses.
     pub fn full(&self) -> Arc<[bool]> {
         self.0.desk.full()
@@ -136,7 +131,7 @@ impl Intake {
         self.take(from, queue, checked).await
     }
 
-    /// As [`Intake::accept`], for whoever cannot wait for room and has just asked [`Intake::is_full`]: one
+    /// As [`Intake::accept`], for whoever cannot wait for room and has just asked [`Intake::full`]: one
     /// that waited all the same, because that changed a moment later, would wait for as long as it is so.
     pub async fn take(&self, from: &Sender, queue: usize, checked: &mut Checked) -> Ticket {
         let mut commits = Vec::new();
@@ -163,11 +158,9 @@ impl Intake {
     }
 
     /// Takes all lines of a transaction, and with them the ends of `ends`, into one commit of its own, after
-    /// the lines that wait in open batches: they become durable together or not at all.
+    /// the lines that wait in open batches: they become durable together or not at all. It does not wait for
+    /// room: see [`Intake::take`].
     pub async fn accept_whole(&self, from: &Sender, lines: &mut [Checked], ends: Ends) -> Ticket {
-        for (queue, _) in lines.iter().enumerate().filter(|(_, checked)| !checked.is_empty()) {
-            self.room(queue).await;
-        }
         let mut entry = Entry::default();
         for (queue, checked) in lines.iter_mut().enumerate() {
             for piece in self.0.router.pieces(queue, &checked.lines) {
@@ -193,8 +186,8 @@ impl Intake {
     }
 
     /// Takes what another node sent, whose lines are `lines`. A part that came before is not taken again.
+    /// It does not wait for room: see [`Intake::take`].
     pub async fn pass(&self, from: &Sender, queue: usize, batch: &Batch, lines: &[u8]) -> Ticket {
-        self.room(queue).await;
         let arrivals = transit::arrivals(&self.0.router, &self.0.desk, from.input, queue, batch, lines);
         self.bring(arrivals.into(), Vec::new()).await
     }

@@ -179,13 +179,6 @@ impl Desk {
         }
     }
 
-    /// Waits until the spool takes metrics for any queue. Cancel-safe.
-    pub async fn any_room(&self) {
-        if self.full.clone().wait_for(|full| full.iter().any(|full| !full)).await.is_err() {
-            std::future::pending().await
-        }
-    }
-
     /// By queue, whether it is at its limit, the spool is, or the disk is full.
     pub fn full(&self) -> Arc<[bool]> {
         Arc::clone(&self.full.borrow())

@@ -117,8 +117,9 @@ impl Decoder {
         Ok(Decoded::Frame(frame, skipped + end + 1))
     }
 
-    /// The `receipt` header of the frame that could not be decoded, if it came before the fault.
-    pub(super) fn receipt(&self, version: Version, input: &[u8]) -> Option<Vec<u8>> {
+    /// What is known of the frame that is not whole, or could not be decoded, without a body. `input` is that
+    /// of the last call.
+    pub(super) fn head<'a>(&'a self, version: Version, input: &'a [u8]) -> Option<Frame<'a>> {
         let command = match self.progress {
             Progress::None => return None,
             Progress::Head { command, .. } => command?,
@@ -126,8 +127,7 @@ impl Decoder {
         };
         let bytes = &input[eols(input)..];
         let version = escapes(command, version);
-        let frame = Frame { command, bytes, headers: &self.headers, body: &[], version };
-        frame.header("receipt").map(|receipt| receipt.into_owned())
+        Some(Frame { command, bytes, headers: &self.headers, body: &[], version })
     }
 
     /// Goes on in the frame. Tells its command, and where its body begins and ends.

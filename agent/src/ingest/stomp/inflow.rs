@@ -108,6 +108,8 @@ pub(super) struct Inflow<R> {
     outstanding: Arc<Semaphore>,
     /// When reading ends, once the server stops.
     stop_due: Option<Instant>,
+    /// The queue that has no room for the SEND with which what is unread begins.
+    held: Option<usize>,
 }
 
 impl<R: AsyncRead + Unpin> Inflow<R> {
@@ -133,6 +135,7 @@ impl<R: AsyncRead + Unpin> Inflow<R> {
             connect_due: Instant::now() + limits.connect_time,
             outstanding: Arc::new(Semaphore::new(limits.outstanding_bytes)),
             stop_due: None,
+            held: None,
             common,
         }
     }
@@ -161,7 +164,11 @@ impl<R: AsyncRead + Unpin> Inflow<R> {
 
     /// Reads something, or gets a batch, or tells why there is nothing to be read.
     async fn next(&mut self) -> Result<Event, Unread> {
-        self.wait_for_room().await?;
+        if let Some(queue) = self.held {
+            self.wait_for_room(queue).await?;
+            self.held = None;
+            return Ok(Event::Read);
+        }
         let began = Instant::now();
         if self.common.stop.is_cancelled() && began >= *self.stop_due.get_or_insert(began + STOP_READING) {
             return Err(Refusal::Stopping.into());
@@ -190,17 +197,16 @@ impl<R: AsyncRead + Unpin> Inflow<R> {
         Ok(Event::Read)
     }
 
-    /// While the spool is full a producer is not read, and its clocks stand still. A session that is
-    /// still to be opened is read, since its client waits for CONNECTED; and so is one with an open
-    /// transaction, to be refused, and a subscriber, whose ACKs make room.
-    async fn wait_for_room(&self) -> Result<(), Unread> {
-        if !self.session.is_connected() || self.session.must_be_heard() {
-            return Ok(());
-        }
-        tokio::select! {
-            biased;
-            () = self.common.intake.any_room() => Ok(()),
-            () = self.common.stop.cancelled() => Err(Refusal::Stopping.into()),
+    /// While a queue is full a producer is not read from its SEND on, and its clocks stand still.
+    async fn wait_for_room(&mut self, queue: usize) -> Result<(), Unread> {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.common.intake.room(queue) => return Ok(()),
+                () = self.common.stop.cancelled() => return Err(Refusal::Stopping.into()),
+                // It was on its way when the last subscription was closed, and goes back.
+                nobodys = self.borrowing.next() => drop(nobodys),
+            }
         }
     }
 
@@ -216,24 +222,34 @@ impl<R: AsyncRead + Unpin> Inflow<R> {
 
     /// Takes the frames out of what was read.
     async fn digest(&mut self, orders: &mpsc::Sender<Box<Held>>) -> Result<(), InflowEnd> {
-        let full = self.common.intake.full();
-        let moment =
-            Moment { now: Instant::now(), now_seconds: self.common.clock.now_seconds(), full: &full };
+        let (now, now_seconds) = (Instant::now(), self.common.clock.now_seconds());
         let mut used = 0;
         loop {
+            // Asked for each frame: whoever has to be heard cannot wait for room later on.
+            let full = self.common.intake.full();
+            let moment = Moment { now, now_seconds, full: &full };
             let unread = &self.buffer.unread()[used..];
-            let action = match self.decoder.decode(self.session.version(), unread) {
+            let version = self.session.version();
+            let action = match self.decoder.decode(version, unread) {
                 Ok(Decoded::Frame(frame, bytes)) => {
+                    self.held = self.session.waits_for(&frame, &full);
+                    if self.held.is_some() {
+                        self.buffer.consume(used);
+                        return self.flush(orders).await;
+                    }
                     used += bytes;
                     self.patience.frame_done();
                     self.session.frame(&frame, moment)
                 }
                 Ok(Decoded::Partial(bytes)) => {
+                    let head = self.decoder.head(version, unread);
+                    self.held = head.and_then(|head| self.session.waits_for(&head, &full));
                     self.buffer.consume(used + bytes);
                     return self.flush(orders).await;
                 }
                 Err(fault) => {
-                    let receipt = self.decoder.receipt(self.session.version(), unread);
+                    let head = self.decoder.head(version, unread);
+                    let receipt = head.and_then(|head| head.header("receipt").map(|id| id.into_owned()));
                     self.session.refuse(fault.into(), receipt.as_deref())
                 }
             };
@@ -386,7 +402,7 @@ impl<R: AsyncRead + Unpin> Inflow<R> {
         let lines = checked.iter().map(|checked| u64::from(checked.count)).sum();
         let mut tickets: Option<Ticket> = None;
         for (queue, checked) in checked.iter_mut().enumerate().filter(|(_, checked)| !checked.is_empty()) {
-            let ticket = self.common.intake.accept(&self.from, queue, checked).await;
+            let ticket = self.common.intake.take(&self.from, queue, checked).await;
             checked.lines.shrink_to(2 * GATHERED_BYTES);
             tickets = Some(match tickets {
                 Some(before) => before.and(ticket),

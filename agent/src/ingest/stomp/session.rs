@@ -172,11 +172,15 @@ impl Session {
         self.connected
     }
 
-    /// Whether it has to be heard even while the spool is full; its SENDs are refused then. It waits for a
-    /// COMMIT, and holds memory that only the end of its transaction gives back; or it is a subscriber, whose
-    /// ACKs make room.
-    pub(super) fn must_be_heard(&self) -> bool {
-        self.transactions.any_open() || self.subscriptions.any_open()
+    /// The queue whose room is to be awaited before the SEND `frame` is taken in hand; `None` for any other
+    /// frame. Whoever has to be heard all the same is refused instead: it waits for a COMMIT, and holds memory
+    /// that only the end of its transaction gives back; or it is a subscriber, whose ACKs make room.
+    pub(super) fn waits_for(&self, frame: &Frame<'_>, full: &[bool]) -> Option<usize> {
+        if !full.contains(&true) || frame.command != Command::Send || !self.connected {
+            return None;
+        }
+        let must_be_heard = self.transactions.any_open() || self.subscriptions.any_open();
+        self.queue(frame).ok().filter(|&queue| full[queue] && !must_be_heard)
     }
 
     /// When it is to be refused if nothing more comes, and why.
@@ -277,7 +281,7 @@ impl Session {
         if !self.rights.may_send(destination) {
             return Err(self.not_allowed("SEND to", destination));
         }
-        if moment.full[queue] && self.must_be_heard() {
+        if moment.full[queue] {
             return Err(Refusal::SpoolFull);
         }
         if let Some(action) = self.pass(frame, queue)? {

@@ -76,6 +76,15 @@ impl Talk {
         shown(&std::mem::take(&mut self.session.replies))
     }
 
+    /// For which queue the session waits at `input`, a frame or its beginning, while everything is full.
+    fn waits_for(&self, input: &str) -> Option<usize> {
+        let (version, mut decoder) = (self.session.version(), Decoder::new(&settings().limits));
+        if let Ok(Decoded::Frame(frame, _)) = decoder.decode(version, input.as_bytes()) {
+            return self.session.waits_for(&frame, &[true]);
+        }
+        self.session.waits_for(&decoder.head(version, input.as_bytes())?, &[true])
+    }
+
     /// What leaves once everything is on disk.
     fn commits(&mut self) -> String {
         self.session.gathered.checked[0].clear();
@@ -394,7 +403,7 @@ fn a_transaction_has_its_time() {
     assert_eq!(talk.session.next_due(), None);
 }
 
-/// A pure producer is not read while the spool is full; one with an open transaction is, and told.
+/// A pure producer waits at its SEND while the spool is full; one with an open transaction is told.
 #[test]
 fn a_full_spool_refuses_sessions_with_a_transaction() {
     let in_it = "SEND\ndestination:/queue/graphite\ntransaction:t\n\na 1 2\n\0";
@@ -404,10 +413,21 @@ fn a_full_spool_refuses_sessions_with_a_transaction() {
         talk.moment.full = &[true];
         talk.refuses(frame, "the spool is full");
     }
-    let mut producer = Talk::connected("1.2");
-    producer.moment.full = &[true];
-    assert_eq!(producer.hears(SEND), "");
-    assert!(!producer.closed);
+}
+
+#[test]
+fn only_a_producer_waits_for_room_and_only_at_a_send() {
+    let mut talk = Talk::connected("1.2");
+    let elsewhere = SEND.replace("graphite", "no");
+    assert_eq!(talk.waits_for(SEND), Some(0));
+    assert_eq!(talk.waits_for(&SEND[..40]), Some(0), "before its body is read");
+    assert_eq!(talk.waits_for("SEND\ndestin"), None, "it may not be full where this one goes");
+    for other in [&elsewhere, "BEGIN\ntransaction:t\n\n\0", "DISCONNECT\n\n\0"] {
+        assert_eq!(talk.waits_for(other), None);
+    }
+    talk.hears("BEGIN\ntransaction:t\n\n\0");
+    assert_eq!(talk.waits_for(SEND), None);
+    assert_eq!(Talk::new().waits_for(SEND), None);
 }
 
 /// STOMP 1.2, "DISCONNECT": its receipt is the last frame. An open transaction is dropped.

@@ -282,6 +282,90 @@ async fn a_full_spool_still_hears_its_subscribers() {
     .await;
 }
 
+/// Only a subscriber can make room, and it may come late.
+#[tokio::test]
+async fn a_full_spool_hears_a_new_subscriber() {
+    with_server(serving(), async |rig: Rig| {
+        rig.fill().await;
+        let mut producer = rig.connect().await;
+        producer.say(&send(1, "late 1 1700000000")).await;
+        let mut client = rig.subscriber("ack:client\n").await;
+        loop {
+            let (head, body) = message(&mut client).await;
+            client.say(&format!("ACK\nid:{}\n\n\0", header(&head, "ack"))).await;
+            if body.contains("late ") {
+                break;
+            }
+        }
+        producer.hears(&receipt(1)).await;
+        rig.stop();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_brought_goes_back_while_a_former_subscriber_waits_for_room() {
+    with_server(serving(), async |rig: Rig| {
+        rig.fill().await;
+        let mut formers = Vec::new();
+        for _ in 0..20 {
+            let mut former = rig.connect().await;
+            let frames = subscribe("s", "") + "UNSUBSCRIBE\nid:s\nreceipt:u\n\n\0" + &send(1, "a 1 2");
+            former.say(&frames).await;
+            former.hears(&receipt("u")).await;
+            formers.push(former);
+        }
+        let mut client = rig.subscriber("").await;
+        while rig.report().await.links[0].backlog.lines > 0 {
+            message(&mut client).await;
+        }
+        rig.stop();
+    })
+    .await;
+}
+
+/// It would hold its leases for ever if it waited.
+#[tokio::test]
+async fn a_subscriber_whose_sends_fill_the_spool_is_told() {
+    with_server(serving(), async |rig: Rig| {
+        let mut client = rig.subscriber("ack:client\nprefetch-count:1\n").await;
+        let (mut reader, mut writer) = client.stream.split();
+        let sending = async {
+            let mut random = 1_u64;
+            for number in 0.. {
+                let mut frames = String::new();
+                for part in 0..3 {
+                    let mut lines = String::new();
+                    for _ in 0..300 {
+                        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                        lines += &format!("noise.m{random:x} {random} 1600000000\n");
+                    }
+                    let name = format!("transaction:{number}-{part}\n\n");
+                    frames += &format!(
+                        "BEGIN\n{name}\0SEND\ndestination:/queue/graphite\n{name}{lines}\0COMMIT\n{name}\0"
+                    );
+                }
+                if writer.write_all(frames.as_bytes()).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let mut heard = Vec::new();
+        let hearing = async { while reader.read_buf(&mut heard).await.is_ok_and(|read| read > 0) {} };
+        let until_told = async {
+            tokio::select! {
+                () = hearing => {}
+                () = async { sending.await; std::future::pending().await } => {}
+            }
+        };
+        timeout(PATIENCE, until_told).await.expect("it is neither read nor told");
+        let heard = String::from_utf8_lossy(&heard);
+        assert!(error_text(&heard).contains("the spool is full"), "{}", heard.len());
+        rig.stop();
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn who_does_not_serve_says_so() {
     with_server(settings(), async |rig: Rig| {

@@ -157,9 +157,9 @@ impl<R: AsyncRead + Unpin> Inflow<R> {
         }
     }
 
-    /// Gives up everything but the reader.
-    pub(super) fn into_reader(self) -> R {
-        self.reader
+    /// Gives up everything but the reader, and what counts the connection.
+    pub(super) fn into_reader(self) -> (R, Option<Visit>) {
+        (self.reader, self.visitor.visit)
     }
 
     /// Reads something, or gets a batch, or tells why there is nothing to be read.

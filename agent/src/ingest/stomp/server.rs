@@ -264,19 +264,21 @@ async fn run_session<S: AsyncRead + AsyncWrite + Unpin>(
     let (lending, started) = oneshot::channel();
     let mut inflow = Inflow::new(reader, common, visitor, number, lending);
     let (orders, ordered) = mpsc::channel(ORDERS);
-    let (inflow_end, outflow_end) = {
-        let mut writing = std::pin::pin!(outflow.run(ordered));
-        let mut reading = std::pin::pin!(inflow.run(orders));
-        let mut lending = std::pin::pin!(lend(started));
-        tokio::select! {
-            biased;
-            end = &mut writing => (InflowEnd::Unwritten, end),
-            end = &mut reading => (end, writing.await),
-            () = &mut lending => (InflowEnd::Unwritten, OutflowEnd::Done),
-        }
+    let mut writing = std::pin::pin!(outflow.run(ordered));
+    let (inflow_end, outflow_end) = tokio::select! {
+        biased;
+        end = &mut writing => (InflowEnd::Unwritten, Some(end)),
+        end = inflow.run(orders) => (end, None),
+        () = lend(started) => (InflowEnd::Unwritten, Some(OutflowEnd::Done)),
+    };
+    // Now, and not once the rest is written: what it was lent goes to others, and nobody waits behind it.
+    let (mut reader, _visit) = inflow.into_reader();
+    let outflow_end = match outflow_end {
+        Some(end) => end,
+        None => writing.await,
     };
     if !matches!(inflow_end, InflowEnd::Left { .. } | InflowEnd::Broken(_)) {
-        linger(&mut inflow.into_reader()).await;
+        linger(&mut reader).await;
     }
     SessionEnd { peer, inflow: inflow_end, outflow: outflow_end }
 }

@@ -3,7 +3,7 @@
 //!
 //! One connection more than the limit gets an ERROR that says so: an operator finds the reason in the
 //! producer's log, which a connection left waiting in the kernel would never tell. Should even those
-//! be many, they wait in the kernel.
+//! be many, they are reset: they may all be of one client, and keep no other one out.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -128,9 +128,7 @@ impl Server {
                 () = stop.cancelled() => return,
                 Some(ended) = self.sessions.join_next() => self.report(ended),
                 Some(_told) = self.turned_away.join_next() => {}
-                (stream, peer, door) = porter.accept(), if self.turned_away.len() < TURNED_AWAY_MAX => {
-                    self.welcome(stream, peer, door);
-                }
+                (stream, peer, door) = porter.accept() => self.welcome(stream, peer, door),
                 () = self.complaints.due() => self.complaints.sum_up(),
             }
         }
@@ -153,6 +151,10 @@ impl Server {
             Ok(visit) => visit,
             Err(refusal) => {
                 self.complaints.note(peer, &refusal);
+                if self.turned_away.len() >= TURNED_AWAY_MAX {
+                    reset(stream);
+                    return;
+                }
                 match door {
                     Door::Plain => self.turned_away.spawn(turn_away(stream, refusal)),
                     Door::Tls(acceptor) => {
@@ -224,6 +226,12 @@ impl Server {
 fn set_up(stream: &TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+}
+
+/// Closes at once, so that nothing of it is left here.
+fn reset(stream: TcpStream) {
+    // If even this fails, it is closed all the same.
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap_or_default();
 }
 
 /// One connection with TLS: the handshake, then the session.

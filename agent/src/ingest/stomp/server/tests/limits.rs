@@ -129,6 +129,36 @@ async fn one_connection_too_many_is_told() {
     .await;
 }
 
+/// Beyond those that are being told they are reset.
+#[tokio::test]
+async fn a_client_that_dials_on_and_on_keeps_nobody_out() {
+    let clients = Clients::new(topology::model::Limits { connections_per_client: 1, ..Default::default() });
+    let guests = Guests { users: Users::everybody(), clients };
+    with_guests(settings(), guests, async |rig: Rig| {
+        let _first = rig.connect().await;
+        let mut more = Vec::new();
+        for _ in 0..2 * TURNED_AWAY_MAX {
+            // It may be reset before it knows that it stands.
+            more.extend(TcpStream::connect(rig.address).await);
+        }
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.9:0".parse().unwrap()).unwrap();
+        let mut other = Client { stream: socket.connect(rig.address).await.unwrap(), heard: String::new() };
+        other.say(CONNECT).await;
+        other.hears("CONNECTED\n").await;
+        let mut told = 0;
+        for stream in &mut more {
+            let mut heard = Vec::new();
+            let reading =
+                timeout(PATIENCE, stream.read_to_end(&mut heard)).await.expect("it is left standing");
+            told += usize::from(reading.is_ok_and(|read| read > 0));
+        }
+        assert!(told > 0 && told < 2 * TURNED_AWAY_MAX, "{told}");
+        rig.stop();
+    })
+    .await;
+}
+
 /// At the spool's limit a producer is not read from its SEND on, and not cut: its clocks stand still, our beats
 /// go on.
 #[tokio::test]

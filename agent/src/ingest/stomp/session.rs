@@ -5,6 +5,8 @@
 //! may leave once they are on disk. Replies that need not wait for the disk gather apart. Batches for
 //! subscribers are brought by the caller, and become MESSAGEs here.
 
+mod subscriber;
+
 use std::sync::Arc;
 
 use forwarder::Batch;
@@ -14,16 +16,17 @@ use tokio::time::Instant;
 use crate::ingest::line::{self, Checked};
 use crate::users::{Credentials, Rights, TrustedPeer};
 
+pub(super) use subscriber::Delivery;
+
 use super::Settings;
 use super::budget::{Budget, Share};
 use super::encode;
 use super::frame::{Command, Frame};
-use super::lending::{Brought, Held};
-use super::message;
+use super::lending::Held;
 use super::negotiate::{self, Beats};
 use super::node_batch;
-use super::refusal::{Refusal, quoted, reason};
-use super::subscriptions::{AckMode, Subscription, Subscriptions};
+use super::refusal::{Refusal, quoted};
+use super::subscriptions::{Subscription, Subscriptions};
 use super::transaction::{Answer, Transactions};
 use super::version::Version;
 
@@ -119,17 +122,6 @@ pub(super) enum Action {
         /// `None`: the client wished so.
         why: Option<Refusal>,
     },
-}
-
-/// A batch that was brought for a subscription.
-#[derive(Debug)]
-pub(super) enum Delivery {
-    /// Write this. Without an acknowledgement to wait for, `done` is confirmed once it is written.
-    Message { frame: Vec<u8>, done: Option<Held> },
-    /// Set it aside.
-    Damaged(Held, String),
-    /// The subscription was closed meanwhile.
-    Nobody,
 }
 
 impl Gathered {
@@ -353,84 +345,9 @@ impl Session {
         Err(if is_topic { Refusal::Topic { asked, known } } else { Refusal::Destination { asked, known } })
     }
 
-    fn subscribe(&mut self, frame: &Frame<'_>) -> Result<Action, Refusal> {
-        let queue = self.queue(frame)?;
-        let destination = &self.settings.destinations[queue];
-        if !self.rights.may_subscribe(destination) {
-            return Err(self.not_allowed("SUBSCRIBE to", destination));
-        }
-        if !self.settings.serves {
-            return Err(Refusal::NotServed(destination.clone()));
-        }
-        let subscription =
-            self.subscriptions.subscribe(frame, self.version, queue, destination.as_bytes())?;
-        let receipt = self.receipt(frame);
-        self.replies.extend(receipt);
-        Ok(Action::Subscribe(subscription))
-    }
-
     fn not_allowed(&self, what: &'static str, destination: &str) -> Refusal {
         let login = self.rights.login().unwrap_or_default().to_owned();
         Refusal::NotAllowed { login, what, destination: destination.to_owned() }
-    }
-
-    fn unsubscribe(&mut self, frame: &Frame<'_>) -> Result<Action, Refusal> {
-        let (number, given_back) = self.subscriptions.unsubscribe(frame)?;
-        drop(given_back);
-        let receipt = self.receipt(frame);
-        self.replies.extend(receipt);
-        Ok(Action::Unsubscribe(number))
-    }
-
-    /// ACK and NACK.
-    fn answer(&mut self, frame: &Frame<'_>) -> Result<Action, Refusal> {
-        let named = self.subscriptions.named(frame, self.version)?;
-        let is_ack = frame.command == Command::Ack;
-        if let Some(name) = frame.header("transaction") {
-            self.transactions.answer(&name, Answer { named, is_ack })?;
-            if let Some(id) = frame.header("receipt") {
-                encode::buffered_receipt(self.version, &id, &mut self.replies);
-            }
-            return Ok(Action::GoOn);
-        }
-        let loans = self.subscriptions.take(&named);
-        if is_ack {
-            let mut receipts = Receipts::default();
-            if let Some(id) = frame.header("receipt") {
-                receipts.add(self.version, &id);
-            }
-            return Ok(Action::Acked { loans, receipts });
-        }
-        let receipt = self.receipt(frame);
-        self.replies.extend(receipt);
-        // A node of ours tells why it can never take a batch.
-        Ok(match frame.header("packetboat-reason") {
-            Some(said) => Action::SetAside { loans, reason: reason(&said) },
-            None => Action::GoOn,
-        })
-    }
-
-    /// Makes a MESSAGE of what was brought (STOMP 1.2, "MESSAGE").
-    pub(super) fn deliver(&mut self, brought: Brought) -> Delivery {
-        let Brought { subscription, mut loan, batch } = brought;
-        let Some(open) = self.subscriptions.get(subscription).cloned() else { return Delivery::Nobody };
-        let encoded = match message::encode(batch, &open, &self.settings) {
-            Ok(encoded) => encoded,
-            Err(error) => return Delivery::Damaged(loan, error.to_string()),
-        };
-        let redelivered = loan.loan.is_redelivered();
-        // A node that collects is not to blame for the line that it is cut off by.
-        if !open.takes_frames {
-            loan.loan.delivered();
-        }
-        let (number, done) = match open.ack {
-            AckMode::Auto => (self.subscriptions.next_message(), Some(loan)),
-            AckMode::Client | AckMode::ClientIndividual => {
-                (self.subscriptions.send(subscription, loan), None)
-            }
-        };
-        let frame = message::frame(self.version, &open, number, redelivered, &encoded);
-        Delivery::Message { frame, done }
     }
 
     fn begin(&mut self, frame: &Frame<'_>, moment: Moment<'_>) -> Result<Action, Refusal> {

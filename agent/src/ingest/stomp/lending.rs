@@ -39,6 +39,11 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// The subscriber does not take it, and says so: it goes back, and counts as a delivery in vain.
+    pub(super) fn refused(mut self) {
+        self.loan.delivered();
+    }
+
     /// The loan alone, to be ended.
     pub(super) fn into_loan(self) -> Loan {
         self.loan

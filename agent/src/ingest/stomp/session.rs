@@ -372,8 +372,11 @@ impl Session {
         let mut acked = Vec::new();
         for Answer { named, is_ack } in ended.answers {
             let loans = self.subscriptions.take(&named);
-            // What is refused goes back by being dropped.
-            acked.extend(loans.into_iter().filter(|_| is_ack));
+            if is_ack {
+                acked.extend(loans);
+            } else {
+                loans.into_iter().for_each(Held::refused);
+            }
         }
         let lines = Gathered { checked: ended.checked, receipts };
         Ok(Action::Commit(Whole { lines, acked }, ended.share))

@@ -71,13 +71,15 @@ impl<L> Subscriptions<L> {
         self.open.iter().find(|open| open.number == number)
     }
 
-    /// Opens what `frame` asks for, of the queue of that number (STOMP 1.2, "SUBSCRIBE").
+    /// Opens what `frame` asks for, of the queue of that number (STOMP 1.2, "SUBSCRIBE"). Only a node gets
+    /// batches as nodes pass them on.
     pub(super) fn subscribe(
         &mut self,
         frame: &Frame<'_>,
         version: Version,
         queue: usize,
         destination: &[u8],
+        is_node: bool,
     ) -> Result<Subscription, Refusal> {
         if frame.header("selector").is_some() {
             return Err(Refusal::Selector);
@@ -103,7 +105,7 @@ impl<L> Subscriptions<L> {
             destination: destination.to_vec(),
             ack: ack_mode(frame)?,
             prefetch: prefetch(frame)?,
-            takes_frames: frame.header("packetboat-wire").as_deref() == Some(b"1"),
+            takes_frames: is_node && frame.header("packetboat-wire").as_deref() == Some(b"1"),
         };
         self.next_subscription += 1;
         self.open.push(subscription.clone());

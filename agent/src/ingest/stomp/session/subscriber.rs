@@ -30,8 +30,13 @@ impl Session {
         if !self.settings.serves {
             return Err(Refusal::NotServed(destination.clone()));
         }
-        let subscription =
-            self.subscriptions.subscribe(frame, self.version, queue, destination.as_bytes())?;
+        let subscription = self.subscriptions.subscribe(
+            frame,
+            self.version,
+            queue,
+            destination.as_bytes(),
+            self.is_node(),
+        )?;
         let receipt = self.receipt(frame);
         self.replies.extend(receipt);
         Ok(Action::Subscribe(subscription))
@@ -67,10 +72,11 @@ impl Session {
         let receipt = self.receipt(frame);
         self.replies.extend(receipt);
         // A node of ours tells why it can never take a batch.
-        Ok(match frame.header("packetboat-reason") {
-            Some(said) => Action::SetAside { loans, reason: reason(&said) },
-            None => Action::GoOn,
-        })
+        if let Some(said) = frame.header("packetboat-reason").filter(|_| self.is_node()) {
+            return Ok(Action::SetAside { loans, reason: reason(&said) });
+        }
+        loans.into_iter().for_each(Held::refused);
+        Ok(Action::GoOn)
     }
 
     /// Makes a MESSAGE of what was brought (STOMP 1.2, "MESSAGE").

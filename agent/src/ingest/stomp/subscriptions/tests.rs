@@ -16,17 +16,18 @@ fn with_frame<T>(version: Version, text: &str, test: impl FnOnce(&Frame<'_>) -> 
 struct Talk {
     version: Version,
     subscriptions: Subscriptions<&'static str>,
+    is_node: bool,
 }
 
 impl Talk {
     fn new(version: Version) -> Self {
-        Self { version, subscriptions: Subscriptions::new() }
+        Self { version, subscriptions: Subscriptions::new(), is_node: false }
     }
 
     fn subscribe(&mut self, headers: &str) -> Result<Subscription, Refusal> {
-        let Self { version, subscriptions } = self;
+        let Self { version, subscriptions, is_node } = self;
         with_frame(*version, &format!("SUBSCRIBE\ndestination:/queue/graphite\n{headers}"), |frame| {
-            subscriptions.subscribe(frame, *version, 0, QUEUE)
+            subscriptions.subscribe(frame, *version, 0, QUEUE, *is_node)
         })
     }
 
@@ -129,11 +130,13 @@ fn a_subscription_is_what_it_asks_for() {
     let plain = talk.subscribe("id:1\n").unwrap();
     assert_eq!((plain.ack, plain.prefetch, plain.takes_frames), (AckMode::Auto, PREFETCH, false));
     let asked = talk.subscribe("id:2\nack:client\nactivemq.prefetchSize:7\npacketboat-wire:1\n").unwrap();
-    assert_eq!((asked.ack, asked.prefetch, asked.takes_frames), (AckMode::Client, 7, true));
+    assert_eq!((asked.ack, asked.prefetch, asked.takes_frames), (AckMode::Client, 7, false), "it is no node");
     let both = talk.subscribe("id:3\nprefetch-count:3\nactivemq.prefetchSize:7\n").unwrap();
     assert_eq!(both.prefetch, 3);
     assert_eq!(talk.subscribe("id:4\nprefetch-count:100000\n").unwrap().prefetch, PREFETCH_MAX);
-    assert!(!talk.subscribe("id:5\npacketboat-wire:2\n").unwrap().takes_frames);
+    talk.is_node = true;
+    assert!(talk.subscribe("id:5\npacketboat-wire:1\n").unwrap().takes_frames);
+    assert!(!talk.subscribe("id:6\npacketboat-wire:2\n").unwrap().takes_frames);
 }
 
 #[test]

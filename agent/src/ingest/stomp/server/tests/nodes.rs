@@ -34,7 +34,7 @@ pub(super) fn sent(batch: &Batch, receipt: &str) -> String {
 
 impl Rig {
     /// A session of the node `dmz`.
-    async fn node(&self) -> Client {
+    pub(super) async fn node(&self) -> Client {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let mut client = Client { stream, heard: String::new() };
         client.say("CONNECT\naccept-version:1.2\nhost:h\npacketboat-wire:1\npacketboat-node:dmz\n\n\0").await;
@@ -43,7 +43,7 @@ impl Rig {
     }
 }
 
-fn trusting() -> Settings {
+pub(super) fn trusting() -> Settings {
     let peers =
         vec![model::Peer { name: "dmz".to_owned(), origins: vec!["dmz".to_owned(), "web".to_owned()] }];
     Settings { peers: crate::users::Peers::new(&peers), ..settings() }

@@ -296,8 +296,8 @@ async fn unsubscribe_leaves_the_other_subscriptions() {
 
 #[tokio::test]
 async fn nodes_get_batches_as_they_are_stored() {
-    with_server(serving(), async |rig: Rig| {
-        let mut client = rig.connect().await;
+    with_server(Settings { serves: true, ..nodes::trusting() }, async |rig: Rig| {
+        let mut client = rig.node().await;
         client.say(&subscribe("s", "ack:client-individual\npacketboat-wire:1\n")).await;
         client.hears(&receipt("sub-s")).await;
         rig.append("a").await;
@@ -316,6 +316,49 @@ async fn nodes_get_batches_as_they_are_stored() {
         rig.stop();
     })
     .await;
+}
+
+/// Headers of nodes count only from nodes (I22).
+#[tokio::test]
+async fn whoever_is_no_node_gets_lines_and_is_counted() {
+    with_server(serving(), async |rig: Rig| {
+        let mut client = rig.subscriber("ack:client-individual\npacketboat-wire:1\n").await;
+        rig.append("a").await;
+        refuse_until_set_aside(&rig, &mut client, |head, body| {
+            assert!(!head.contains("packetboat-"), "{head}");
+            assert_eq!(body, "a 1 1700000000");
+            "packetboat-reason:because\n"
+        })
+        .await;
+        rig.stop();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_that_refuses_without_a_reason_is_counted_too() {
+    with_server(Settings { serves: true, ..nodes::trusting() }, async |rig: Rig| {
+        let mut client = rig.node().await;
+        client.say(&subscribe("s", "ack:client-individual\npacketboat-wire:1\n")).await;
+        rig.append("a").await;
+        refuse_until_set_aside(&rig, &mut client, |_, _| "").await;
+        rig.stop();
+    })
+    .await;
+}
+
+async fn refuse_until_set_aside(
+    rig: &Rig,
+    client: &mut Client,
+    headers: impl Fn(&str, &str) -> &'static str,
+) {
+    for delivery in 0..crate::spool::DELIVERIES_MAX {
+        let (head, body) = message(client).await;
+        assert_eq!(head.contains("redelivered:true"), delivery > 0);
+        assert_eq!(rig.report().await.links[0].aside.lines, 0, "not before it was tried often enough");
+        client.say(&format!("NACK\nid:{}\n{}\n\0", header(&head, "ack"), headers(&head, &body))).await;
+    }
+    rig.books_say(|books| books.aside.lines == 1 && books.backlog.lines == 0).await;
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ mod node_batch;
 mod outflow;
 mod patience;
 mod read_buffer;
+mod reader;
 mod refusal;
 mod server;
 mod session;

@@ -176,6 +176,10 @@ async fn readable(from: Option<Instant>, intake: &Intake, wire: &mut impl Wire) 
     if let Some(from) = from {
         sleep_until(from).await;
     }
-    intake.room(DEFAULT_QUEUE).await;
+    tokio::select! {
+        biased;
+        () = intake.room(DEFAULT_QUEUE) => {}
+        error = wire.broken() => return Err(error),
+    }
     wire.readable().await
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forwarder::Clock;
+use futures_util::FutureExt;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -396,6 +397,31 @@ async fn datagrams_carry_several_lines_and_need_no_last_lf() {
     let lines = agent.until_committed(4003).await;
     assert!(lines.starts_with("a 1 1\nb 2 2\nc 3 3\nl0 1 1\n"), "{}", &lines[..40]);
     assert_eq!(agent.desk.look(|spool| spool.report().unwrap().rejects).await, Ok(1));
+}
+
+/// It would take a place for as long as the spool is full. One that has only said that it is done waits on.
+#[tokio::test]
+async fn while_the_spool_is_full_a_client_that_is_gone_is_noticed() {
+    let mut agent = Agent::with(Limits::default(), Some(1));
+    agent.commit_until_full().await;
+    let listener = tokio::net::TcpListener::bind(OWN_LOOPBACK).await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    client.write_all(b"a 1 1\n").await.unwrap();
+    client.shutdown().await.unwrap();
+    let (stream, peer) = listener.accept().await.unwrap();
+    let visit = Clients::new(Limits::default()).enter(peer.ip()).unwrap();
+    let scratches = Arc::new(scratch::Scratches::new());
+    let session =
+        session::Session::new(stream, (peer, visit), agent.intake.clone(), Clock::system(), scratches);
+    let mut running = std::pin::pin!(session.run(CancellationToken::new()));
+    for _ in 0..10 {
+        assert!(running.as_mut().now_or_never().is_none(), "it is half-closed");
+        agent.desk.tick().await.unwrap();
+    }
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    let end = timeout(LIMIT, running).await.expect("it is not noticed");
+    assert!(matches!(end, Err(session::Reset::Broken(_))), "{end:?}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use socket2::SockRef;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -20,6 +20,10 @@ pub(super) trait Wire: Send {
     /// Waits until there is something to read. Cancel-safe.
     fn readable(&mut self) -> impl Future<Output = io::Result<()>> + Send;
 
+    /// Waits until the connection is broken, whatever is still to be read. A client that has only said that no
+    /// more will come is still there. Cancel-safe.
+    fn broken(&self) -> impl Future<Output = io::Error> + Send;
+
     /// Reads what is there into the room that `into` has, of which there is some. Tells whether the client has said that no more
     /// will come.
     fn read_some(&mut self, into: &mut Vec<u8>) -> io::Result<bool>;
@@ -31,7 +35,22 @@ pub(super) trait Wire: Send {
     fn farewell(&mut self) -> impl Future<Output = io::Result<()>> + Send;
 }
 
+/// Waits for the error of a socket.
+async fn broken(socket: &TcpStream) -> io::Error {
+    if let Err(error) = socket.ready(Interest::ERROR).await {
+        return error;
+    }
+    match socket.take_error() {
+        Ok(Some(error)) | Err(error) => error,
+        Ok(None) => io::ErrorKind::ConnectionReset.into(),
+    }
+}
+
 impl Wire for TcpStream {
+    fn broken(&self) -> impl Future<Output = io::Error> + Send {
+        broken(self)
+    }
+
     async fn readable(&mut self) -> io::Result<()> {
         Self::readable(self).await
     }
@@ -74,6 +93,10 @@ impl TlsWire {
 }
 
 impl Wire for TlsWire {
+    fn broken(&self) -> impl Future<Output = io::Error> + Send {
+        broken(self.stream.get_ref().0)
+    }
+
     async fn readable(&mut self) -> io::Result<()> {
         if self.broken.is_none() {
             // An error is found again by the read, or kept for it.

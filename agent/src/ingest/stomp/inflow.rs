@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forwarder::Clock;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncReadExt;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,7 @@ use super::negotiate::Beats;
 use super::outflow::{Held, Order};
 use super::patience::Patience;
 use super::read_buffer::ReadBuffer;
+use super::reader::Reader;
 use super::refusal::Refusal;
 use super::session::{Action, Delivery, Gathered, Moment, Receipts, Session, Whole};
 use super::subscriptions::Subscription;
@@ -112,7 +113,7 @@ pub(super) struct Inflow<R> {
     held: Option<usize>,
 }
 
-impl<R: AsyncRead + Unpin> Inflow<R> {
+impl<R: Reader> Inflow<R> {
     /// Reads the session `number` of `visitor`. With the first subscription, `lending` gets what is to be run
     /// beside it.
     pub(super) fn new(
@@ -197,7 +198,8 @@ impl<R: AsyncRead + Unpin> Inflow<R> {
         Ok(Event::Read)
     }
 
-    /// While a queue is full a producer is not read from its SEND on, and its clocks stand still.
+    /// While a queue is full a producer is not read from its SEND on, and its clocks stand still. One that has
+    /// closed its side may be gone, and is told: those who are gone are not to take the place of others.
     async fn wait_for_room(&mut self, queue: usize) -> Result<(), Unread> {
         loop {
             tokio::select! {
@@ -206,6 +208,7 @@ impl<R: AsyncRead + Unpin> Inflow<R> {
                 () = self.common.stop.cancelled() => return Err(Refusal::Stopping.into()),
                 // It was on its way when the last subscription was closed, and goes back.
                 nobodys = self.borrowing.next() => drop(nobodys),
+                () = self.reader.left() => return Err(Refusal::SpoolFull.into()),
             }
         }
     }

@@ -33,6 +33,7 @@ use super::encode;
 use super::inflow::{Common, Inflow, InflowEnd, Visitor};
 use super::lending::Lending;
 use super::outflow::{Outflow, OutflowEnd};
+use super::reader::Reader;
 use super::refusal::Refusal;
 use super::version::Version;
 
@@ -169,8 +170,9 @@ impl Server {
         match door {
             Door::Plain => {
                 let visitor = Visitor { address: peer.ip(), names: Vec::new(), visit: Some(visit) };
-                self.sessions
-                    .spawn(async move { Ok(run_session(stream, peer, visitor, common, number).await) })
+                self.sessions.spawn(async move {
+                    Ok(run_session(stream.into_split(), peer, visitor, common, number).await)
+                })
             }
             Door::Tls(acceptor) => {
                 self.sessions.spawn(run_tls_session(acceptor, stream, peer, visit, common, number))
@@ -249,7 +251,7 @@ async fn run_tls_session(
     match shaken.unwrap_or(Err(HandshakeError::Left)) {
         Ok(stream) => {
             let visitor = Visitor { address: peer.ip(), names: client_names(&stream), visit: Some(visit) };
-            Ok(run_session(stream, peer, visitor, common, number).await)
+            Ok(run_session(tokio::io::split(stream), peer, visitor, common, number).await)
         }
         Err(HandshakeError::NotTls(mut stream)) => {
             turn_away(&mut stream, Refusal::NeedsTls).await;
@@ -260,14 +262,13 @@ async fn run_tls_session(
 }
 
 /// One connection, from CONNECT to its end. Reading and writing go on side by side in one task.
-async fn run_session<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: S,
+async fn run_session<W: AsyncWrite + Unpin>(
+    (reader, writer): (impl Reader, W),
     peer: SocketAddr,
     visitor: Visitor,
     common: Common,
     number: u64,
 ) -> SessionEnd {
-    let (reader, writer) = tokio::io::split(stream);
     let outflow = Outflow::new(writer, common.settings.limits.write_time);
     let (lending, started) = oneshot::channel();
     let mut inflow = Inflow::new(reader, common, visitor, number, lending);

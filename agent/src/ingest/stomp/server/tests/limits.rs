@@ -190,6 +190,23 @@ async fn a_full_spool_holds_producers_back() {
     .await;
 }
 
+/// Nobody knows whether it is still there, and its place is for those who are.
+#[tokio::test]
+async fn a_full_spool_waits_for_room_with_nobody_who_has_left() {
+    with_server(settings(), async |rig: Rig| {
+        rig.fill().await;
+        let mut client = rig.connect().await;
+        client.say(&send(1, "a 1 2").repeat(1000)).await;
+        client.stream.shutdown().await.unwrap();
+        assert!(error_text(&client.hears_the_end().await).contains("the spool is full"));
+        let mut idle = rig.connect().await;
+        idle.stream.shutdown().await.unwrap();
+        assert_eq!(idle.hears_the_end().await, "");
+        rig.stop();
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_full_spool_refuses_what_is_in_a_transaction() {
     with_server(settings(), async |rig: Rig| {

@@ -193,7 +193,7 @@ async fn a_subscriber_that_is_not_heard_any_more_keeps_nothing_and_nobody_waitin
             };
             let visitor = Visitor { address: [127, 0, 0, 1].into(), names: Vec::new(), visit: None };
             let (mut client, server) = tokio::io::duplex(64);
-            let session = run_session(server, rig.address, visitor, common, 1);
+            let session = run_session(tokio::io::split(server), rig.address, visitor, common, 1);
             let others = async {
                 client
                     .write_all((CONNECT.to_owned() + &subscribe("s", "ack:client\n")).as_bytes())

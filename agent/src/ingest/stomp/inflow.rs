@@ -22,7 +22,7 @@ use crate::users::{Credentials, Users};
 use super::Settings;
 use super::budget::Budget;
 use super::decode::{Decoded, Decoder};
-use super::lending::{Borrower, Brought, Held as Lent, Lending, lending};
+use super::lending::{Borrowing, Brought, Held as Lent, Lending};
 use super::negotiate::Beats;
 use super::outflow::{Held, Order};
 use super::patience::Patience;
@@ -65,12 +65,6 @@ pub(super) struct Common {
     pub(super) subscribers: Arc<[Subscribers]>,
     pub(super) clock: Clock,
     pub(super) stop: CancellationToken,
-}
-
-/// Most clients never subscribe, and thousands of them are to cost little.
-enum Borrowing {
-    Never(Option<oneshot::Sender<Lending>>),
-    Since(Borrower),
 }
 
 /// What the reading side has to deal with next.
@@ -129,7 +123,7 @@ impl<R: Reader> Inflow<R> {
             from: Sender { input: Input::Stomp, peer: visitor.address.to_string().into() },
             visitor,
             session: Session::new(Arc::clone(&common.settings), number, &common.budget),
-            borrowing: Borrowing::Never(Some(lending)),
+            borrowing: Borrowing::of(lending),
             decoder: Decoder::new(&limits),
             buffer: ReadBuffer::new(limits.header_bytes + limits.body_bytes + 1, &common.budget),
             patience: Patience::new(limits.frame_time),
@@ -181,10 +175,20 @@ impl<R: Reader> Inflow<R> {
             return Err(refusal.clone().into());
         }
         let mid_frame = self.decoder.is_mid_frame();
+        let (buffer, reader, borrowing) = (self.buffer.ready()?, &mut self.reader, &mut self.borrowing);
+        // Neither goes first each time: a client that sends without a pause gets its messages all the same.
+        let either = async {
+            tokio::select! {
+                read = reader.read_buf(buffer) => Ok(read),
+                brought = borrowing.next() => Err(brought),
+            }
+        };
         let read = tokio::select! {
             biased;
-            read = self.reader.read_buf(self.buffer.ready()?) => read,
-            brought = self.borrowing.next() => return Ok(Event::Brought(brought)),
+            either = either => match either {
+                Ok(read) => read,
+                Err(brought) => return Ok(Event::Brought(brought)),
+            },
             () = stopped_and_quiet(&self.common.stop) => return Err(Refusal::Stopping.into()),
             refusal = overdue(due) => return Err(refusal.into()),
         };
@@ -300,9 +304,7 @@ impl<R: Reader> Inflow<R> {
                 Ok(())
             }
             Action::Unsubscribe(subscription) => {
-                if let Borrowing::Since(borrower) = &self.borrowing {
-                    borrower.close(subscription).await;
-                }
+                self.borrowing.close(subscription).await;
                 Ok(())
             }
             Action::Acked { loans, receipts } => self.acked(loans, receipts, orders).await,
@@ -350,15 +352,7 @@ impl<R: Reader> Inflow<R> {
     /// Has batches brought for a new subscription.
     async fn borrow(&mut self, subscription: &Subscription) {
         let Some(subscribers) = self.common.subscribers.get(subscription.queue).cloned() else { return };
-        if let Borrowing::Never(start) = &mut self.borrowing {
-            let (borrower, lending) = lending();
-            // Nobody runs it only where the session is at its end.
-            drop(start.take().map(|start| start.send(lending)));
-            self.borrowing = Borrowing::Since(borrower);
-        }
-        if let Borrowing::Since(borrower) = &self.borrowing {
-            borrower.open(subscription.number, subscribers, subscription.prefetch).await;
-        }
+        self.borrowing.open(subscription.number, subscribers, subscription.prefetch).await;
     }
 
     /// Has a batch written to its subscriber.
@@ -451,16 +445,6 @@ impl<R: Reader> Inflow<R> {
         // The semaphore is never closed.
         let permit = Arc::clone(&self.outstanding).acquire_many_owned(permits).await.ok();
         orders.send(Box::new(Held { order, permit })).await.map_err(|_| InflowEnd::Unwritten)
-    }
-}
-
-impl Borrowing {
-    /// Waits for a batch; for ever without a subscription. Cancel-safe.
-    async fn next(&mut self) -> Brought {
-        match self {
-            Self::Never(_) => pending().await,
-            Self::Since(borrower) => borrower.next().await,
-        }
     }
 }
 

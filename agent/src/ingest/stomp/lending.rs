@@ -6,13 +6,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::pending;
 use std::sync::Arc;
 
 use forwarder::Batch;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::spool::{Loan, Standing, Subscribers};
@@ -62,8 +63,16 @@ enum Wish {
     Close { subscription: u32 },
 }
 
+/// Most clients never subscribe, and thousands of them are to cost little.
+pub(super) struct Borrowing(State);
+
+enum State {
+    Never(Option<oneshot::Sender<Lending>>),
+    Since(Borrower),
+}
+
 /// The session's end of it.
-pub(super) struct Borrower {
+struct Borrower {
     wishes: mpsc::Sender<Wish>,
     brought: mpsc::Receiver<Brought>,
 }
@@ -83,8 +92,43 @@ struct Open {
     _standing: Standing,
 }
 
+impl Borrowing {
+    /// With the first subscription, `start` gets what is to be run beside the session.
+    pub(super) fn of(start: oneshot::Sender<Lending>) -> Self {
+        Self(State::Never(Some(start)))
+    }
+
+    /// From now on batches come for `subscription`.
+    pub(super) async fn open(&mut self, subscription: u32, subscribers: Subscribers, prefetch: usize) {
+        if let State::Never(start) = &mut self.0 {
+            let (borrower, lending) = lending();
+            // Nobody runs it only where the session is at its end.
+            drop(start.take().map(|start| start.send(lending)));
+            self.0 = State::Since(borrower);
+        }
+        if let State::Since(borrower) = &self.0 {
+            borrower.open(subscription, subscribers, prefetch).await;
+        }
+    }
+
+    /// No more come, but for those on their way.
+    pub(super) async fn close(&self, subscription: u32) {
+        if let State::Since(borrower) = &self.0 {
+            borrower.close(subscription).await;
+        }
+    }
+
+    /// Waits for a batch; for ever without a subscription. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Brought {
+        match &mut self.0 {
+            State::Never(_) => pending().await,
+            State::Since(borrower) => borrower.next().await,
+        }
+    }
+}
+
 /// The two ends of what brings batches to a session.
-pub(super) fn lending() -> (Borrower, Lending) {
+fn lending() -> (Borrower, Lending) {
     let (wish, wishes) = mpsc::channel(WISHES);
     let (places, brought) = mpsc::channel(BROUGHT);
     let lending = Lending { wishes, places, open: HashMap::new(), waiting: FuturesUnordered::new() };
@@ -92,23 +136,20 @@ pub(super) fn lending() -> (Borrower, Lending) {
 }
 
 impl Borrower {
-    /// From now on batches come for `subscription`.
-    pub(super) async fn open(&self, subscription: u32, subscribers: Subscribers, prefetch: usize) {
+    async fn open(&self, subscription: u32, subscribers: Subscribers, prefetch: usize) {
         // It is gone only if the session is.
         drop(self.wishes.send(Wish::Open { subscription, subscribers, prefetch }).await);
     }
 
-    /// No more come, but for those on their way.
-    pub(super) async fn close(&self, subscription: u32) {
+    async fn close(&self, subscription: u32) {
         drop(self.wishes.send(Wish::Close { subscription }).await);
     }
 
-    /// Waits for the next batch. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Brought {
+    async fn next(&mut self) -> Brought {
         match self.brought.recv().await {
             Some(brought) => brought,
             // It is gone only if the session is.
-            None => std::future::pending().await,
+            None => pending().await,
         }
     }
 }

@@ -28,6 +28,13 @@ impl<S: AsyncRead + Unpin + Send + Sync> Reader for ReadHalf<S> {
 }
 
 #[cfg(test)]
+impl Reader for tokio::io::Chain<&[u8], tokio::io::Repeat> {
+    async fn left(&self) {
+        pending().await
+    }
+}
+
+#[cfg(test)]
 impl Reader for &[u8] {
     async fn left(&self) {
         pending().await

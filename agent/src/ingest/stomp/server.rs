@@ -277,8 +277,9 @@ async fn run_session<W: AsyncWrite + Unpin>(
     let (inflow_end, outflow_end) = tokio::select! {
         biased;
         end = &mut writing => (InflowEnd::Unwritten, Some(end)),
-        end = inflow.run(orders) => (end, None),
+        // Before the reading, which may have no pause.
         () = lend(started) => (InflowEnd::Unwritten, Some(OutflowEnd::Done)),
+        end = inflow.run(orders) => (end, None),
     };
     // Now, and not once the rest is written: what it was lent goes to others, and nobody waits behind it.
     let (mut reader, _visit) = inflow.into_reader();

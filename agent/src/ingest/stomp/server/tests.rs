@@ -17,6 +17,7 @@ mod nodes;
 mod receipts;
 mod subscribers;
 mod tls;
+mod turns;
 mod users;
 
 /// Beyond this a test has failed.

@@ -2,11 +2,11 @@
 
 use super::*;
 
-fn serving() -> Settings {
+pub(super) fn serving() -> Settings {
     Settings { serves: true, ..settings() }
 }
 
-fn subscribe(id: &str, more: &str) -> String {
+pub(super) fn subscribe(id: &str, more: &str) -> String {
     format!("SUBSCRIBE\nid:{id}\ndestination:/queue/graphite\nreceipt:sub-{id}\n{more}\n\0")
 }
 
@@ -33,7 +33,7 @@ impl Rig {
     }
 
     /// Appends one batch that nothing is joined to.
-    async fn append(&self, name: &str) {
+    pub(super) async fn append(&self, name: &str) {
         let mut producer = self.connect().await;
         producer.say(&send("sent", &format!("{name} 1 1700000000"))).await;
         producer.hears(&receipt("sent")).await;
@@ -169,58 +169,6 @@ async fn a_subscriber_that_never_acks_holds_its_prefetch_and_nothing_more() {
             ack(&mut other, &head).await;
         }
         assert_eq!(greedy.is_answered("t").await, "", "nothing came");
-        rig.stop();
-    })
-    .await;
-}
-
-/// It may take a minute to read the rest of what is written to it.
-#[tokio::test]
-async fn a_subscriber_that_is_not_heard_any_more_keeps_nothing_and_nobody_waiting() {
-    with_server(serving(), async |rig: Rig| {
-        let observer = Metrics::new().unwrap().link_observer("other", "agent");
-        let subscribers = Subscribers::new(rig.desk.clone(), 0, Rest::default(), observer, Clock::system());
-        let limits = Limits { write_time: 10 * PATIENCE, ..Limits::default() };
-        for last in [Some("NONSENSE\n"), Some("DISCONNECT\n\n\0"), None] {
-            let common = Common {
-                settings: Arc::new(Settings { limits, ..serving() }),
-                budget: Budget::new(0),
-                intake: rig.intake.clone(),
-                users: Users::everybody(),
-                subscribers: Arc::new([subscribers.clone()]),
-                clock: Clock::system(),
-                stop: CancellationToken::new(),
-            };
-            let visitor = Visitor { address: [127, 0, 0, 1].into(), names: Vec::new(), visit: None };
-            let (mut client, server) = tokio::io::duplex(64);
-            let session = run_session(tokio::io::split(server), rig.address, visitor, common, 1);
-            let others = async {
-                client
-                    .write_all((CONNECT.to_owned() + &subscribe("s", "ack:client\n")).as_bytes())
-                    .await
-                    .unwrap();
-                rig.append("a").await;
-                let mut heard = Vec::new();
-                while !String::from_utf8_lossy(&heard).contains("MESSAGE") {
-                    assert_ne!(client.read_buf(&mut heard).await.unwrap(), 0);
-                }
-                match last {
-                    Some(frame) => client.write_all(frame.as_bytes()).await.unwrap(),
-                    None => client.shutdown().await.unwrap(),
-                }
-                for name in ["what it had", "new"] {
-                    if name == "new" {
-                        rig.append("a").await;
-                    }
-                    let (loan, _) = timeout(PATIENCE, subscribers.lease()).await.expect(name).unwrap();
-                    loan.confirm().await.unwrap();
-                }
-            };
-            tokio::select! {
-                end = session => panic!("{end:?}"),
-                () = others => {}
-            }
-        }
         rig.stop();
     })
     .await;

@@ -9,12 +9,16 @@ use super::version::Version;
 /// How every TLS client begins: a record of the handshake, version 3.x. The second byte may come late.
 const TLS_HANDSHAKE: &[u8] = b"\x16";
 
+/// Bytes of a body before the session is open. A body says nothing there, but old clients may send a little.
+const BODY_BYTES_BEFORE_OPEN: usize = 1024;
+
 /// Finds the frames of one session in its bytes.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     header_bytes_max: usize,
     header_count_max: usize,
     body_bytes_max: usize,
+    is_open: bool,
     progress: Progress,
     /// Of the frame that progress is made in.
     headers: Vec<HeaderSpan>,
@@ -67,6 +71,11 @@ pub(crate) enum DecodeError {
     ContentLength(String),
     #[error("the body is longer than {0} bytes: send it as several messages")]
     BodyBytes(usize),
+    #[error(
+        "there is a body of more than {BODY_BYTES_BEFORE_OPEN} bytes before the session is open: the first frame is \
+         CONNECT, which has none; send metrics once CONNECTED has come"
+    )]
+    BodyBeforeOpen,
     #[error("there is no NUL after the {0} bytes that content-length announced: count bytes, not characters")]
     NoNul(usize),
 }
@@ -77,9 +86,15 @@ impl Decoder {
             header_bytes_max: limits.header_bytes,
             header_count_max: limits.header_count,
             body_bytes_max: limits.body_bytes,
+            is_open: false,
             progress: Progress::None,
             headers: Vec::new(),
         }
+    }
+
+    /// The client has been let in, and may send bodies. Before that it may be anybody, and is to take no memory.
+    pub(super) fn open(&mut self) {
+        self.is_open = true;
     }
 
     /// Whether a frame has begun and is not whole.
@@ -238,9 +253,7 @@ impl Decoder {
             Some(Err(_)) if !digits.is_empty() => usize::MAX,
             _ => return Err(DecodeError::ContentLength(quoted(value))),
         };
-        if length > self.body_bytes_max {
-            return Err(DecodeError::BodyBytes(self.body_bytes_max));
-        }
+        self.check_body_bytes(length)?;
         Ok(length)
     }
 
@@ -262,10 +275,18 @@ impl Decoder {
             },
             None => memchr::memchr(0, &bytes[searched..]).map(|at| searched + at),
         };
-        if end.unwrap_or(bytes.len()) - body > self.body_bytes_max {
+        self.check_body_bytes(end.unwrap_or(bytes.len()) - body)?;
+        Ok(end.map(|end| (command, body, end)))
+    }
+
+    fn check_body_bytes(&self, bytes: usize) -> Result<(), DecodeError> {
+        if !self.is_open && bytes > BODY_BYTES_BEFORE_OPEN {
+            return Err(DecodeError::BodyBeforeOpen);
+        }
+        if bytes > self.body_bytes_max {
             return Err(DecodeError::BodyBytes(self.body_bytes_max));
         }
-        Ok(end.map(|end| (command, body, end)))
+        Ok(())
     }
 }
 

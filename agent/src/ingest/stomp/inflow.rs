@@ -329,6 +329,7 @@ impl<R: Reader> Inflow<R> {
     }
 
     async fn open(&mut self, beats: Beats, orders: &mpsc::Sender<Box<Held>>) -> Result<(), InflowEnd> {
+        self.decoder.open();
         let Beats { ours, clients } = beats;
         if let Some(interval) = clients {
             self.patience.expect_beats(interval);

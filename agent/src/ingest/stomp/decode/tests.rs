@@ -29,6 +29,7 @@ fn decode_chunks<'a>(
     chunks: impl Iterator<Item = &'a [u8]>,
 ) -> (Vec<Owned>, Option<DecodeError>) {
     let mut decoder = Decoder::new(limits);
+    decoder.open();
     let mut frames = Vec::new();
     let mut unread: Vec<u8> = Vec::new();
     for chunk in chunks {
@@ -201,6 +202,20 @@ fn sizes_are_limited_at_the_very_byte() {
     let limits = Limits { header_bytes: 100, ..limits };
     let fault = decode_chunks(Version::V1_2, &limits, std::iter::once(&announced[..])).1;
     assert_eq!(fault, Some(DecodeError::BodyBytes(5)));
+}
+
+/// Whoever has not logged in is to take no memory.
+#[test]
+fn before_the_session_is_open_there_is_no_body_to_speak_of() {
+    let fault = |input: &str| Decoder::new(&Limits::default()).decode(Version::V1_0, input.as_bytes()).err();
+    for command in ["CONNECT", "STOMP", "SEND"] {
+        for body in ["", "\n", &"x".repeat(BODY_BYTES_BEFORE_OPEN)] {
+            assert_eq!(fault(&format!("{command}\n\n{body}\0")), None);
+        }
+        let long = "x".repeat(BODY_BYTES_BEFORE_OPEN + 1);
+        assert_eq!(fault(&format!("{command}\n\n{long}")), Some(DecodeError::BodyBeforeOpen));
+        assert_eq!(fault(&format!("{command}\ncontent-length:1025\n")), Some(DecodeError::BodyBeforeOpen));
+    }
 }
 
 /// STOMP 1.2, "ERROR": the receipt-id of the frame at fault.

@@ -52,7 +52,10 @@ impl Talk {
             match self.session.frame(&frame, self.moment) {
                 Action::GoOn => {}
                 Action::Admit(_) => match self.session.admitted(Rights::of_everybody()) {
-                    Action::Open(beats) => self.beats = Some(beats),
+                    Action::Open(beats) => {
+                        self.decoder.open();
+                        self.beats = Some(beats);
+                    }
                     action => panic!("{action:?}"),
                 },
                 Action::Open(beats) => self.beats = Some(beats),

@@ -40,6 +40,20 @@ async fn many_large_frames_share_a_bounded_memory() {
     .await;
 }
 
+/// Nothing of what the sessions of those who were let in share.
+#[tokio::test]
+async fn before_login_there_are_no_large_frames() {
+    with_server(settings(), async |rig: Rig| {
+        let mut client =
+            Client { stream: TcpStream::connect(rig.address).await.unwrap(), heard: String::new() };
+        client.say("CONNECT\naccept-version:1.2\ncontent-length:1000000\n\n").await;
+        let heard = client.hears_the_end().await;
+        assert!(error_text(&heard).contains("the first frame is CONNECT, which has none"), "{heard}");
+        rig.stop();
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn the_time_to_connect_is_limited() {
     let limits = Limits { connect_time: Duration::from_millis(50), ..Limits::default() };

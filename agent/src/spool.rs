@@ -42,7 +42,7 @@ use crate::ingest::{Input, Sender};
 pub use arrival::{Arrival, Kept, Number};
 use begin::Begun;
 pub use commit::{Commit, CommitError};
-pub use desk::{Desk, DeskClosed, DeskWorker, Entry, LeaseEnd, Slot};
+pub use desk::{Desk, DeskClosed, DeskWorker, Entry, Slot};
 pub use file::OpenError;
 use file::{BUSY_TIMEOUT, SpoolFile};
 pub use inspect::{DeadLetter, Held, Inspection};
@@ -54,7 +54,7 @@ use reserve::{Reserve, disk_free_bytes};
 use schema::Names;
 pub use seal::Sealed;
 pub use source::SpoolSource;
-pub use subscribers::{DELIVERIES_MAX, Loan, Rest, Standing, Subscribers};
+pub use subscribers::{DELIVERIES_MAX, Loan, LoanEnd, Rest, Standing, Subscribers};
 use writer::DroppedWhileLent;
 pub use writer::{Taken, Writer};
 
@@ -269,12 +269,13 @@ impl Spool {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let next = (self.next_id, self.next_seq);
         let mut writer =
-            Writer::new(&tx, &self.config, &self.links, &mut self.names, &mut self.dropped_while_lent, next);
+            Writer::new(&tx, &self.config, &self.links, &mut self.names, &self.dropped_while_lent, next);
         let done = work(&mut writer)?;
-        let written = writer.finish()?;
+        let mut written = writer.finish()?;
         tx.commit()?;
         self.was_used = true;
         (self.next_id, self.next_seq) = (written.next_id, written.next_seq);
+        written.remember_dropped(&mut self.dropped_while_lent);
         for (link, last) in self.links.iter().zip(written.last_appended) {
             link.leases.committed(last);
         }

@@ -9,14 +9,15 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use forwarder::{Clock, LeaseKey, Returns};
+use forwarder::{Clock, LeaseKey};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::metrics::Metrics;
 use crate::spool::leases::LinkLeases;
 use crate::spool::seal::Press;
 use crate::spool::{
-    Arrival, Commit, CommitError, Lent, LinkSet, Loan, RawBatch, Sealed, Spool, SpoolError, Taken, Verdict,
+    Arrival, Commit, CommitError, Lent, LinkSet, Loan, LoanEnd, RawBatch, Sealed, Spool, SpoolError, Taken,
+    Verdict,
 };
 
 /// Batches that may be sealed and not committed: what bounds the memory between intake and disk.
@@ -47,18 +48,7 @@ pub struct Entry {
     /// What other nodes sent.
     pub arrivals: Vec<Arrival>,
     /// Words of next hops that belong to the same transaction.
-    pub(super) ends: Vec<LeaseEnd>,
-}
-
-/// The next hop's word on a lease, as a part of a transaction: until that is committed the lease is still
-/// out, and it is given back should the transaction fail.
-#[derive(Debug)]
-pub struct LeaseEnd {
-    link: usize,
-    key: LeaseKey,
-    rows: RangeInclusive<i64>,
-    verdict: Verdict,
-    leases: Arc<LinkLeases>,
+    pub(super) ends: Vec<LoanEnd>,
 }
 
 impl From<Vec<Sealed>> for Entry {
@@ -89,15 +79,8 @@ impl Entry {
         self.all_sealed().next().is_some()
     }
 
-    fn end_leases(&self, committed: bool) {
-        for LeaseEnd { key, rows, leases, .. } in &self.ends {
-            if committed {
-                leases.end(*key);
-                leases.settled(*rows.start());
-            } else {
-                leases.give_back(*key);
-            }
-        }
+    fn end_leases(self, committed: bool) {
+        self.ends.into_iter().for_each(|end| end.settle(committed));
     }
 }
 
@@ -217,14 +200,6 @@ impl Desk {
             Some(place) => drop(place.send(Command::Append { entry, owed: Owed(commit), uncommitted })),
             None => drop(Owed(commit)),
         }
-    }
-
-    /// The next hop's word on a lease of link number `link`, to go with an [`Entry`]. `None` if it is not
-    /// out any more.
-    pub(super) fn lease_end(&self, link: usize, key: LeaseKey, verdict: Verdict) -> Option<LeaseEnd> {
-        let leases = self.leases(link);
-        let rows = leases.rows(key)?;
-        Some(LeaseEnd { link, key, rows, verdict, leases })
     }
 
     /// Looks at the spool between two transactions.
@@ -424,7 +399,8 @@ impl DeskWorker {
                 writer.settle(*link, rows.clone(), verdict)?;
             }
             for end in entries().flat_map(|entry| &entry.ends) {
-                writer.settle(end.link, end.rows.clone(), &end.verdict)?;
+                let (link, rows) = end.delivered();
+                writer.settle(link, rows, &Verdict::Delivered)?;
             }
             if let Some(excess) = excess {
                 writer.drop_excess(excess)?;

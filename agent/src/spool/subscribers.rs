@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::future::pending;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use forwarder::{Batch, Clock, Lease, LeaseKey, LinkObserver, Outage, Returns, So
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::spool::desk::{DeskClosed, LeaseEnd};
+use crate::spool::desk::DeskClosed;
 use crate::spool::leases::LinkLeases;
 use crate::spool::{Desk, SpoolSource, Verdict};
 
@@ -80,6 +81,14 @@ pub struct Loan {
     /// Whether giving it back counts as a delivery in vain.
     counts: bool,
     has_ended: bool,
+}
+
+/// A subscriber's word that it has a batch, as a part of a transaction: until that is committed the batch is
+/// still lent, and it is given back should the transaction fail.
+#[derive(Debug)]
+pub struct LoanEnd {
+    loan: Loan,
+    rows: RangeInclusive<i64>,
 }
 
 /// One more subscriber, for as long as it is kept.
@@ -205,12 +214,17 @@ impl Loan {
         self.counts = true;
     }
 
-    /// The subscriber has it: to be a part of a transaction. `None`: it was dropped at a limit meanwhile.
-    pub(super) fn into_end(mut self) -> Option<LeaseEnd> {
-        self.has_ended = true;
-        let shared = &self.of.0;
-        shared.ended(&self, true);
-        shared.desk.lease_end(shared.link, self.key, Verdict::Delivered)
+    /// The subscriber has it: to be a part of a transaction. `None`: it is not lent any more, and known to the
+    /// books only.
+    pub(super) fn into_end(mut self) -> Option<LoanEnd> {
+        match self.of.0.leases.rows(self.key) {
+            Some(rows) => Some(LoanEnd { loan: self, rows }),
+            None => {
+                self.has_ended = true;
+                self.of.0.ended(&self, true);
+                None
+            }
+        }
     }
 
     /// The subscriber has it: it is deleted with the next commit. Cancelled, it is given back.
@@ -239,6 +253,26 @@ impl Loan {
     }
 }
 
+impl LoanEnd {
+    /// The number of the link, and the rows that are delivered over it.
+    pub(super) fn delivered(&self) -> (usize, RangeInclusive<i64>) {
+        (self.loan.of.0.link, self.rows.clone())
+    }
+
+    /// The transaction is committed, or never will be.
+    pub(super) fn settle(mut self, committed: bool) {
+        // What fails here is not the subscriber's fault.
+        self.loan.counts = false;
+        if committed {
+            self.loan.has_ended = true;
+            let shared = &self.loan.of.0;
+            shared.leases.end(self.loan.key);
+            shared.leases.settled(*self.rows.start());
+            shared.ended(&self.loan, true);
+        }
+    }
+}
+
 impl fmt::Debug for Loan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Loan").field("key", &self.key).field("lines", &self.lines).finish_non_exhaustive()
@@ -257,6 +291,50 @@ impl Drop for Standing {
     fn drop(&mut self) {
         if self.0.0.standing.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.0.observer.link_up(false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::spool::{Commit, RawBatch, Spool, SpoolConfig};
+
+    #[derive(Default)]
+    struct Confirmed(AtomicUsize);
+
+    impl LinkObserver for Confirmed {
+        fn link_up(&self, _up: bool) {}
+        fn reconnected(&self) {}
+        fn confirmed(&self, _lines: u64, _since_sent: Duration, _age: Duration) {
+            self.0.fetch_add(1, Ordering::AcqRel);
+        }
+        fn set_aside(&self, _lines: u64, _reason: &str) {}
+    }
+
+    #[tokio::test]
+    async fn what_is_acknowledged_is_confirmed_once_that_is_committed() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(SpoolConfig::for_test(dir.path()), 0).unwrap();
+        let (desk, worker) = Desk::new(spool, Arc::new(Metrics::new().unwrap()), Clock::system());
+        std::thread::spawn(|| worker.run());
+        let lines = RawBatch { raw: b"a 1 1\n".to_vec(), lines: 1, ..RawBatch::default() };
+        let commit = Arc::<Commit>::default();
+        desk.append(vec![desk.seal(lines, 0)], Arc::clone(&commit), desk.slot().await);
+        commit.settled().await.unwrap();
+
+        let confirmed = Arc::<Confirmed>::default();
+        let observer = Arc::clone(&confirmed) as Arc<dyn LinkObserver>;
+        let subscribers = Subscribers::new(desk, 0, Rest::default(), observer, Clock::system());
+        for committed in [false, true] {
+            let (mut loan, _) = subscribers.lease().await.unwrap();
+            assert!(!loan.is_redelivered(), "its subscriber has acknowledged it");
+            loan.delivered();
+            let end = loan.into_end().unwrap();
+            assert_eq!(confirmed.0.load(Ordering::Acquire), 0, "nothing is committed yet");
+            end.settle(committed);
+            assert_eq!(confirmed.0.load(Ordering::Acquire), usize::from(committed));
         }
     }
 }

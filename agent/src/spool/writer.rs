@@ -1,6 +1,6 @@
 //! What can be done to a spool within one transaction. Each change of rows enters the books with it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -16,11 +16,13 @@ pub struct Writer<'a> {
     config: &'a SpoolConfig,
     links: &'a [SpoolLink],
     names: &'a mut Names,
-    dropped_while_lent: &'a mut DroppedWhileLent,
+    dropped_while_lent: &'a DroppedWhileLent,
     next_id: i64,
     next_seq: u64,
     last_appended: Vec<i64>,
     settled: Vec<(usize, i64)>,
+    dropped: DroppedWhileLent,
+    settled_dropped: HashSet<(i64, i64)>,
     tallies: Tallies,
 }
 
@@ -32,6 +34,10 @@ pub(super) struct Written {
     pub(super) last_appended: Vec<i64>,
     /// Link and first row of the leases whose word is written.
     pub(super) settled: Vec<(usize, i64)>,
+    /// What it dropped while it was lent.
+    dropped: DroppedWhileLent,
+    /// Link and row of what was dropped so, now or before, and whose word is written.
+    settled_dropped: HashSet<(i64, i64)>,
 }
 
 /// Batches that a limit dropped while they were lent, by link and row: a late receipt still counts
@@ -61,13 +67,23 @@ struct Counted {
     weight: Weight,
 }
 
+impl Written {
+    /// Brings what is known to have been dropped while it was lent up to date.
+    pub(super) fn remember_dropped(&mut self, known: &mut DroppedWhileLent) {
+        known.extend(self.dropped.drain());
+        for key in self.settled_dropped.drain() {
+            known.remove(&key);
+        }
+    }
+}
+
 impl<'a> Writer<'a> {
     pub(super) fn new(
         tx: &'a Connection,
         config: &'a SpoolConfig,
         links: &'a [SpoolLink],
         names: &'a mut Names,
-        dropped_while_lent: &'a mut DroppedWhileLent,
+        dropped_while_lent: &'a DroppedWhileLent,
         (next_id, next_seq): (i64, u64),
     ) -> Self {
         let last_appended = vec![0; links.len()];
@@ -81,6 +97,8 @@ impl<'a> Writer<'a> {
             next_seq,
             last_appended,
             settled: Vec::new(),
+            dropped: DroppedWhileLent::new(),
+            settled_dropped: HashSet::new(),
             tallies: Tallies::default(),
         }
     }
@@ -88,8 +106,8 @@ impl<'a> Writer<'a> {
     /// Enters the books; the caller commits.
     pub(super) fn finish(self) -> Result<Written, rusqlite::Error> {
         self.tallies.write(self.tx)?;
-        let Self { next_id, next_seq, last_appended, settled, .. } = self;
-        Ok(Written { next_id, next_seq, last_appended, settled })
+        let Self { next_id, next_seq, last_appended, settled, dropped, settled_dropped, .. } = self;
+        Ok(Written { next_id, next_seq, last_appended, settled, dropped, settled_dropped })
     }
 
     /// Appends a sealed batch for its set of links, under the next number, and what was refused beside
@@ -238,10 +256,11 @@ impl<'a> Writer<'a> {
     }
 
     fn settle_dropped(&mut self, link: i64, id: i64, verdict: &Verdict) {
-        if let (Some((origin, account, weight)), Verdict::Delivered) =
-            (self.dropped_while_lent.remove(&(link, id)), verdict)
-        {
-            self.tallies.transfer(link, &origin, account, Account::Delivered, weight);
+        let key = (link, id);
+        let dropped = self.dropped.get(&key).or_else(|| self.dropped_while_lent.get(&key));
+        let Some((origin, account, weight)) = dropped else { return };
+        if self.settled_dropped.insert(key) && *verdict == Verdict::Delivered {
+            self.tallies.transfer(link, origin, *account, Account::Delivered, *weight);
         }
     }
 
@@ -316,7 +335,7 @@ impl<'a> Writer<'a> {
                 let Counted { origin, weight } = self.counted(schema::READ_BATCH, id)?;
                 self.tallies.transfer(link, &origin, account, dropped, weight);
                 if self.links.iter().any(|known| known.row == link && known.leases.is_out(id)) {
-                    self.dropped_while_lent.insert((link, id), (origin, dropped, weight));
+                    self.dropped.insert((link, id), (origin, dropped, weight));
                 }
             }
         }

@@ -408,6 +408,27 @@ fn a_late_receipt_of_what_was_dropped_counts_as_delivered() {
     assert_eq!(report.links[0].delivered.lines, 1);
 }
 
+/// A transaction that fails leaves nothing behind in memory either.
+#[test]
+fn what_a_failed_transaction_dropped_or_settled_is_as_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(config(dir.path()), 0).unwrap();
+    append_now(&mut spool, "a 1 1\n");
+    let lent = spool.lend(0, usize::MAX).unwrap();
+    let fail = || Err::<(), _>(rusqlite::Error::QueryReturnedNoRows);
+    let failed = spool.transact(|writer| writer.drop_excess(1).and_then(|()| fail()));
+    assert!(failed.is_err());
+    assert_eq!(spool.dropped_while_lent.len(), 0);
+    spool.transact(|writer| writer.drop_excess(1)).unwrap();
+    let rows = spool.links[0].leases.end(leases::key_of(lent[0].first)).unwrap();
+    let delivered = Verdict::Delivered;
+    let failed = spool.transact(|writer| writer.settle(0, rows.clone(), &delivered).and_then(|()| fail()));
+    assert!(failed.is_err());
+    spool.transact(|writer| writer.settle(0, rows, &delivered)).unwrap();
+    assert_eq!(spool.report().unwrap().links[0].delivered.lines, 1);
+    assert_eq!(spool.dropped_while_lent.len(), 0);
+}
+
 #[test]
 fn what_was_dropped_while_lent_and_is_given_back_is_forgotten() {
     let dir = tempfile::tempdir().unwrap();

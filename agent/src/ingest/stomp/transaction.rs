@@ -83,8 +83,9 @@ impl Transactions {
         }
         let checked = std::iter::repeat_with(Checked::default).take(self.queues).collect();
         let name = name.to_vec();
+        let name_bytes = name.len();
         self.open.push(Transaction { name, begun: now, bytes: 0, checked, answers: Vec::new() });
-        Ok(())
+        self.grow(self.open.len() - 1, name_bytes)
     }
 
     /// Adds the lines of a SEND, a body of `body_bytes`, by `check`, which tells whether any of them is good.

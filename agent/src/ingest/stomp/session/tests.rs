@@ -395,6 +395,19 @@ fn the_bytes_of_a_transaction_are_those_it_keeps() {
 }
 
 #[test]
+fn the_name_of_a_transaction_counts_as_what_it_holds() {
+    let limits = Limits { transaction_bytes: 1000, ..Limits::default() };
+    let mut talk = Talk::with(Settings { limits, ..settings() });
+    talk.hears("CONNECT\naccept-version:1.2\n\n\0");
+    let long = "x".repeat(600);
+    for _ in 0..3 {
+        talk.hears(&format!("BEGIN\ntransaction:{long}\n\n\0ABORT\ntransaction:{long}\n\n\0"));
+    }
+    talk.hears(&format!("BEGIN\ntransaction:{long}\n\n\0"));
+    talk.refuses(&format!("BEGIN\ntransaction:{long}y\n\n\0"), "hold more than 1000 bytes");
+}
+
+#[test]
 fn a_transaction_has_its_time() {
     let mut talk = Talk::connected("1.2");
     assert_eq!(talk.session.next_due(), None);

@@ -10,6 +10,9 @@ use zstd::bulk::Decompressor;
 
 /// Raw bytes of the largest batch, and of the largest SEND that joins several.
 pub const BATCH_RAW_BYTES_MAX: usize = 64 * 1024;
+/// Parts of the largest SEND that joins several: their `packetboat-parts`, 30 bytes each at most, pass with the
+/// other headers where a head may have 8 kB. Brokers refuse longer ones, each at a limit of its own.
+pub const BATCH_PARTS_MAX: usize = 200;
 /// Lines of the largest batch that an agent seals.
 pub const BATCH_LINES_MAX: u32 = 1000;
 
@@ -63,7 +66,8 @@ pub struct Batch {
     pub label: Option<Label>,
     /// How every part is encoded.
     pub encoding: Encoding,
-    /// Never empty; consecutive `seq`, same label; at most [`BATCH_RAW_BYTES_MAX`] raw bytes together.
+    /// Never empty; consecutive `seq`, same label; at most [`BATCH_PARTS_MAX`], of at most [`BATCH_RAW_BYTES_MAX`] raw
+    /// bytes together.
     pub parts: Vec<Part>,
     /// When the first and the last line were accepted, in ms since the Unix epoch.
     pub accepted_ms: RangeInclusive<i64>,

@@ -1,7 +1,7 @@
 //! A batch on its way out: neighbouring rows, joined.
 
 use forwarder::Batch;
-use forwarder::batch::BATCH_RAW_BYTES_MAX;
+use forwarder::batch::{BATCH_PARTS_MAX, BATCH_RAW_BYTES_MAX};
 
 /// A batch that was read to be lent: neighbouring rows, joined.
 #[derive(Debug)]
@@ -22,7 +22,8 @@ impl Lent {
             (Some(last), Some(first)) => last.seq + 1 == first.seq,
             _ => false,
         };
-        let fits = self.batch.raw_bytes() + next.raw_bytes() <= BATCH_RAW_BYTES_MAX;
+        let fits = self.batch.parts.len() + next.parts.len() <= BATCH_PARTS_MAX
+            && self.batch.raw_bytes() + next.raw_bytes() <= BATCH_RAW_BYTES_MAX;
         let alike = self.batch.label == next.label && self.batch.encoding == next.encoding;
         if !(follows && fits && alike && self.last + 1 == id) {
             return Some(next);
@@ -33,5 +34,34 @@ impl Lent {
         self.batch.parts.extend(next.parts);
         self.last = id;
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use forwarder::{Encoding, Epoch, Label, Part};
+
+    use super::*;
+
+    /// The batch of row `seq`.
+    fn batch(seq: u64, raw_bytes: u32) -> Batch {
+        let label = Label { origin: "us".into(), epoch: Epoch([7; 16]), hops: Vec::new() };
+        let parts = vec![Part { seq, lines: 1, raw_bytes, body: Bytes::new() }];
+        Batch { label: Some(label), encoding: Encoding::Zstd, parts, accepted_ms: 1..=1 }
+    }
+
+    /// How many batches of `raw_bytes` each become one.
+    fn joined(raw_bytes: u32) -> usize {
+        let mut lent = Lent { first: 1, last: 1, batch: batch(1, raw_bytes) };
+        while lent.join(lent.last + 1, batch(lent.last.unsigned_abs() + 1, raw_bytes)).is_none() {}
+        lent.batch.parts.len()
+    }
+
+    /// What a trickle leaves behind, many small batches, must not grow a head that no broker takes.
+    #[test]
+    fn the_parts_of_one_send_are_bounded_in_bytes_and_in_number() {
+        assert_eq!(joined(1024), 64);
+        assert_eq!(joined(42), BATCH_PARTS_MAX);
     }
 }

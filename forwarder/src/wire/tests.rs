@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::batch::{Epoch, Part};
+use crate::batch::{BATCH_PARTS_MAX, Epoch, Part};
 use proptest::prelude::*;
 
 fn label() -> Label {
@@ -87,6 +87,28 @@ fn the_headers_are_those_of_the_contract() {
     let headers: Vec<_> = encoded.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     assert_eq!(headers, expected);
     assert_eq!(zstd::stream::decode_all(&encoded.body[..]).unwrap(), b"a 1 1\nb 2 2\nc 3 3\n");
+}
+
+/// The least that a broker is known to take is 8 kB of head.
+#[test]
+fn the_longest_headers_pass_where_a_head_may_have_8_kb() {
+    let line = |bytes: usize| format!("{} 1 1700000000", "a".repeat(bytes - 14));
+    let lines = vec![vec![line(BATCH_RAW_BYTES_MAX / BATCH_PARTS_MAX)]; BATCH_PARTS_MAX];
+    let mut batch = batch(&lines, Encoding::Zstd);
+    let last = i64::MAX.unsigned_abs() - 1;
+    for (part, seq) in batch.parts.iter_mut().rev().zip((0..=last).rev()) {
+        part.seq = seq;
+        part.lines = 100;
+    }
+    let name = "n".repeat(64);
+    batch.label = Some(Label { origin: name.as_str().into(), hops: vec![name.as_str().into(); 8], ..label() });
+    batch.accepted_ms = i64::MAX..=i64::MAX;
+    let encoded = encode(&batch, &name, "eu", model::Encoding::Zstd).unwrap();
+    // A colon is sent as two bytes.
+    let escaped = |text: &str| text.len() + text.matches(':').count();
+    let head: usize = encoded.headers.iter().map(|(name, value)| name.len() + escaped(value) + 2).sum();
+    // What the session adds, with a long queue: destination, receipt, content-length and the like.
+    assert!(head + 400 < 8000, "{head}");
 }
 
 #[test]

@@ -111,6 +111,8 @@ mod tests {
         check(&[1, 3, 2], &[(1, 3)]);
         check(&[1, 3, 5], &[(1, 1), (3, 3), (5, 5)]);
         check(&[5, 1, 4, 2], &[(1, 2), (4, 5)]);
+        let last = i64::MAX.unsigned_abs() - 1;
+        check(&[last, last - 1, 0, 1], &[(0, 1), (last - 1, last)]);
     }
 
     #[test]

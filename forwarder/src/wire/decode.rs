@@ -136,7 +136,12 @@ fn epoch(text: &str) -> Option<Epoch> {
 
 fn range(text: &str) -> Option<(u64, u64)> {
     let (first, last) = text.split_once('-')?;
-    Some((first.parse().ok()?, last.parse().ok()?))
+    Some((number(first)?, number(last)?))
+}
+
+/// A number that every node can keep, and the one after it too: a spool counts in 64 bits with a sign.
+fn number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|&number| number < i64::MAX.unsigned_abs())
 }
 
 fn times(text: &str) -> Option<RangeInclusive<i64>> {

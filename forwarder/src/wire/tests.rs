@@ -167,11 +167,14 @@ fn each_header_is_checked() {
         (SEQ, "5", "header packetboat-seq is wrong: `5`"),
         (SEQ, "5-7", "its parts are not the batches 5 to 7"),
         (SEQ, "6-5", "its parts are not the batches 6 to 5"),
-        (SEQ, "0-18446744073709551615", "its parts are not the batches"),
+        (SEQ, "0-9223372036854775806", "its parts are not the batches"),
+        (SEQ, "9223372036854775807-9223372036854775807", "header packetboat-seq is wrong"),
+        (SEQ, "0-18446744073709551615", "header packetboat-seq is wrong"),
         (COUNT, "4", "its parts do not hold 4 lines"),
         (COUNT, "-1", "header packetboat-count is wrong: `-1`"),
         (ACCEPTED, "2000", "header packetboat-accepted is wrong"),
         (ACCEPTED, "99999999999999999999-0", "header packetboat-accepted is wrong"),
+        (ACCEPTED, "0-9223372036854775807", "header packetboat-accepted is wrong"),
         (HOPS, "us,,eu", "header packetboat-hops is wrong: `us,,eu`"),
         (CRC, "00000000", "and 00000000 was announced"),
         (PARTS, "", "header packetboat-parts is wrong"),
@@ -244,6 +247,22 @@ proptest! {
         prop_assert_eq!(numbers(&got), numbers(&batch));
         if is_zstd {
             prop_assert_eq!(got.parts, batch.parts);
+        }
+    }
+
+    /// A column of a spool holds an `i64`. A number that did not fit would end whoever takes it, again and again.
+    #[test]
+    fn whatever_is_taken_fits_a_spool(from_end in 0..4_u64, is_near in any::<bool>(), any_seq in any::<u64>(), times in any::<(u64, u64)>()) {
+        let seq = if is_near { (1 << 63) + 1 - from_end } else { any_seq };
+        let mut one = batch(&[vec!["a 1 1".into()]], Encoding::Zstd);
+        one.parts[0].seq = seq;
+        let encoded = sent(&one, model::Encoding::Zstd);
+        prop_assert_eq!(taken(&encoded).is_ok(), seq < (1 << 63) - 1);
+        let times = format!("{}-{}", times.0, times.1);
+        if let Ok(Some(got)) = taken(&changed(encoded, ACCEPTED, Some(&times))) {
+            prop_assert!(i64::try_from(got.parts[0].seq + 1).is_ok());
+            prop_assert!(*got.accepted_ms.start().min(got.accepted_ms.end()) >= 0);
+            prop_assert!(*got.accepted_ms.start().max(got.accepted_ms.end()) < i64::MAX);
         }
     }
 

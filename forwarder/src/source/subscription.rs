@@ -10,7 +10,9 @@
 //! ```
 //!
 //! What can never be taken is put by, and acknowledged; but the batch of an upstream that is a node is left to
-//! it, by a NACK with the reason: the node sets it aside, where it can be sent again.
+//! it, by a NACK with the reason: the node sets it aside, where it can be sent again. What one of the two ends
+//! must be mended for, a batch of another mesh or of a later version, is no mistake of the batch: it stays where
+//! it is, and the session ends.
 //!
 //! STOMP gives a message back only when its session ends. So once a lease was dropped nothing more is
 //! lent, and when no lease is out the source ends as lost; the caller drops it and subscribes again.
@@ -47,7 +49,7 @@ pub const HOLD_MAX: Duration = Duration::from_secs(19 * 60);
 pub struct SubscriptionSettings {
     /// The destination.
     pub queue: String,
-    /// The name of the mesh; wire frames of another are set aside.
+    /// The name of the mesh; a batch of another ends the session, and stays where it is.
     pub mesh: Arc<str>,
     /// Messages that the upstream may push without an ACK; at least one.
     pub prefetch: u16,

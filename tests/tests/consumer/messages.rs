@@ -69,8 +69,6 @@ fn what_only_looks_like_a_batch_is_set_aside_whole() {
         session.write("SEND", &[&fixed, headers].concat(), body.as_bytes()).unwrap();
         session.read_receipt().unwrap();
     };
-    send(&[("packetboat-wire", "99")]);
-    send(&[("packetboat-wire", "1"), ("packetboat-mesh", "another")]);
     send(&[("packetboat-wire", "1"), ("packetboat-mesh", "test"), ("packetboat-crc", "00000000")]);
     send(&[]);
 
@@ -78,10 +76,8 @@ fn what_only_looks_like_a_batch_is_set_aside_whole() {
     consumer.all_confirmed(&points);
     let rejects = consumer.rejects();
     let reasons: Vec<&str> = rejects.iter().map(|reject| reject["reason"].as_str().unwrap()).collect();
-    assert_eq!(reasons[0], "wire version `99` is unknown here: update this node");
-    assert_eq!(reasons[1], "it belongs to mesh `another`, and this is `test`");
-    assert!(reasons[2].contains("CRC32C"), "{reasons:?}");
-    assert_eq!(reasons.len(), 3);
+    assert!(reasons[0].contains("CRC32C"), "{reasons:?}");
+    assert_eq!(reasons.len(), 1);
     assert!(rejects.iter().all(|reject| reject["line"] == body), "{rejects:?}");
     drain.ends_empty();
 }

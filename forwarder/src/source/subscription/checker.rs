@@ -76,8 +76,8 @@ impl<I: Inspect> Checker<I> {
                     some => Outcome::Good(some),
                 })
             }
-            Err(error) if self.from_node && error.may_be_mended() => {
-                Err(CourierEnd::Foreign(error.to_string()))
+            Err(error) if error.may_be_mended() => {
+                Err(CourierEnd::Foreign { message: self.sender_of(message), why: error.to_string() })
             }
             Err(error) => self.refuse(message, error.to_string()).await,
         }

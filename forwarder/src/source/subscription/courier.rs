@@ -32,9 +32,15 @@ pub enum CourierEnd {
     /// A message was held too long, and goes back.
     #[error("a message had no ACK for {0:?} and is given back")]
     Held(Duration),
-    /// The upstream is a node from which nothing can be taken, before one of the two is mended; all goes back.
-    #[error("nothing of this node can be taken: {0}")]
-    Foreign(String),
+    /// A batch of another mesh or of a later version came, which cannot be taken before one of the two ends is
+    /// mended: it stays where it is, and all goes back.
+    #[error("{message} stays where it is: {why}")]
+    Foreign {
+        /// Which, and where it came from.
+        message: String,
+        /// And what is to be mended.
+        why: String,
+    },
     /// What is bad could not be put by.
     #[error("a message could not be set aside: {0}")]
     Inspect(#[from] InspectError),
@@ -62,7 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, I: Inspect> Courier<S, I> {
         self.end.get_or_init(|| end.clone());
         match end {
             CourierEnd::Closed => self.carrier.say_farewell().await,
-            CourierEnd::Held(_) | CourierEnd::Foreign(_) => {
+            CourierEnd::Held(_) | CourierEnd::Foreign { .. } => {
                 // The answers on their way are still good; the farewell's own fate changes nothing.
                 self.carrier.say_farewell().await;
                 end

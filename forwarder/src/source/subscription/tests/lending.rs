@@ -90,10 +90,8 @@ async fn a_wire_frame_that_fails_its_checks_is_set_aside_and_acknowledged() {
     beside(courier, async {
         peer.frame().await.unwrap();
         peer.say(wire_message(1, "acme", Encoding::Zstd, |body| body[20] ^= 1)).await;
-        peer.say(wire_message(2, "other", Encoding::Zstd, |_| {})).await;
-        peer.say(message(3, "packetboat-wire:9\n", b"a 1 1")).await;
-        peer.say(message(4, "packetboat-wire:1\n", b"a 1 1")).await;
-        for id in 1..=4 {
+        peer.say(message(2, "packetboat-wire:1\n", b"a 1 1")).await;
+        for id in 1..=2 {
             let ack = tokio::select! {
                 lease = subscription.lease() => panic!("{lease:?}"),
                 ack = acked(&mut peer) => ack,
@@ -102,9 +100,7 @@ async fn a_wire_frame_that_fails_its_checks_is_set_aside_and_acknowledged() {
         }
         let reasons = desk.reasons();
         assert!(reasons[0].contains("CRC32C"), "{reasons:?}");
-        assert!(reasons[1].contains("mesh `other`"), "{reasons:?}");
-        assert!(reasons[2].contains("wire version `9`"), "{reasons:?}");
-        assert!(reasons[3].contains("packetboat-mesh is missing"), "{reasons:?}");
+        assert!(reasons[1].contains("packetboat-mesh is missing"), "{reasons:?}");
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! The line rule for messages of producers that are no nodes, wherever a subscription brings them.
+//! The line rule for messages, wherever a subscription brings them.
 
 use bytes::Bytes;
 use forwarder::Clock;

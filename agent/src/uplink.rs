@@ -87,7 +87,7 @@ pub(crate) struct Subscriber<I> {
     pub upstream: Failover,
     /// To what.
     pub subscription: SubscriptionSettings,
-    /// Checks what comes from producers that are no nodes.
+    /// Checks the lines that come.
     pub inspect: Arc<I>,
 }
 

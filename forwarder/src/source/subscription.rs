@@ -75,7 +75,7 @@ pub struct Inspected {
 #[error("{0}")]
 pub struct InspectError(pub String);
 
-/// Checks what comes from producers that are no nodes, and keeps what must not go on. Whatever it takes
+/// Checks the lines that come, and keeps what must not go on. Whatever it takes
 /// is durable when it returns: the message is acknowledged next.
 pub trait Inspect: Send + Sync {
     /// Checks each line of `body`, puts the bad ones by, and returns the good ones. `sender` says where

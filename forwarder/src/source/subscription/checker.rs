@@ -1,4 +1,5 @@
-//! Turns messages into batches: wire frames of nodes by their headers, everything else line by line.
+//! Turns messages into batches: wire frames of nodes by their headers, everything else line by line. Anybody at a
+//! broker may write such headers, so that the lines under them are held against the line rule, too.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::{Answer, CourierEnd, Inspect, Inspected, MessageKey};
 use crate::batch::{BATCH_RAW_BYTES_MAX, Batch, Encoding, Part};
 use crate::clock::Clock;
 use crate::stomp::Message;
-use crate::wire;
+use crate::wire::{self, Decoded};
 
 /// A message as it came.
 pub(super) struct Delivery {
@@ -68,19 +69,29 @@ impl<I: Inspect> Checker<I> {
             return self.refuse(message, reason).await;
         }
         match wire::decode(|name| message.headers.get(name), &message.body, &self.mesh) {
-            Ok(Some(decoded)) => Ok(Outcome::Good(vec![decoded.batch])),
-            Ok(None) => {
-                let inspected = self.inspect.inspect(&message.body, &self.sender_of(message)).await?;
-                Ok(match batches(inspected, self.clock.now_ms()) {
-                    none if none.is_empty() => Outcome::Done(Answer::Taken),
-                    some => Outcome::Good(some),
-                })
-            }
+            Ok(Some(Decoded { batch, lines })) => self.inspect(message, &lines, Some(batch)).await,
+            Ok(None) => self.inspect(message, &message.body, None).await,
             Err(error) if error.may_be_mended() => {
                 Err(CourierEnd::Foreign { message: self.sender_of(message), why: error.to_string() })
             }
             Err(error) => self.refuse(message, error.to_string()).await,
         }
+    }
+
+    /// The `labelled` batch whose lines these are goes on as it came if all of them pass as they are; else, as from
+    /// any producer, those that pass.
+    async fn inspect(
+        &self,
+        message: &Message,
+        lines: &[u8],
+        labelled: Option<Batch>,
+    ) -> Result<Outcome, CourierEnd> {
+        let inspected = self.inspect.inspect(lines, &self.sender_of(message)).await?;
+        let good = match labelled {
+            Some(batch) if inspected.lines == lines => vec![batch],
+            _ => batches(inspected, self.clock.now_ms()),
+        };
+        Ok(if good.is_empty() { Outcome::Done(Answer::Taken) } else { Outcome::Good(good) })
     }
 
     /// Leaves it to the node that sent it; what a broker brings is put by.

@@ -44,17 +44,34 @@ async fn a_message_without_a_good_line_is_acknowledged_and_never_lent() {
     .await;
 }
 
-fn wire_message(id: u32, mesh: &str, encoding: Encoding, spoil: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let part = |seq: u64| {
-        let raw = format!("a {seq} 1\nb {seq} 2\n");
-        let body = match encoding {
-            Encoding::Plain => raw.clone().into_bytes(),
-            Encoding::Zstd => zstd::bulk::compress(raw.as_bytes(), 1).unwrap(),
-        };
-        Part { seq, lines: 2, raw_bytes: u32::try_from(raw.len()).unwrap(), body: body.into() }
+fn part(seq: u64, raw: &str, encoding: Encoding) -> Part {
+    let body = match encoding {
+        Encoding::Plain => raw.to_owned().into_bytes(),
+        Encoding::Zstd => zstd::bulk::compress(raw.as_bytes(), 1).unwrap(),
     };
+    Part { seq, lines: 2, raw_bytes: u32::try_from(raw.len()).unwrap(), body: body.into() }
+}
+
+/// A batch of these two lines.
+fn wire_message_of(id: u32, lines: &[&str; 2]) -> Vec<u8> {
+    let raw = format!("{}\n{}\n", lines[0], lines[1]);
+    wire_message_with(id, "acme", Encoding::Zstd, vec![part(5, &raw, Encoding::Zstd)], |_| {})
+}
+
+fn wire_message(id: u32, mesh: &str, encoding: Encoding, spoil: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let part = |seq: u64| part(seq, &format!("a {seq} 1\nb {seq} 2\n"), encoding);
+    wire_message_with(id, mesh, encoding, vec![part(5), part(6)], spoil)
+}
+
+fn wire_message_with(
+    id: u32,
+    mesh: &str,
+    encoding: Encoding,
+    parts: Vec<Part>,
+    spoil: impl FnOnce(&mut Vec<u8>),
+) -> Vec<u8> {
     let label = Label { origin: "us-east".into(), epoch: Epoch([7; 16]), hops: Vec::new() };
-    let batch = Batch { label: Some(label), encoding, parts: vec![part(5), part(6)], accepted_ms: 1..=2 };
+    let batch = Batch { label: Some(label), encoding, parts, accepted_ms: 1..=2 };
     let encoded = wire::encode(&batch, mesh, "us-east", model::Encoding::Zstd).unwrap();
     let headers: String = encoded
         .headers
@@ -80,6 +97,30 @@ async fn wire_frames_keep_their_identity_and_their_form() {
             confirm(&mut subscription, lease).await;
             acked(&mut peer).await;
         }
+    })
+    .await;
+}
+
+/// Anybody at a broker may write the headers of a node.
+#[tokio::test]
+async fn lines_under_a_nodes_headers_are_held_against_the_line_rule() {
+    let Stage { mut subscription, courier, mut peer, desk } = stage().await;
+    beside(courier, async {
+        peer.frame().await.unwrap();
+        for (id, second, good) in [(1, "bad 1 1", "a 1 1\n"), (2, "b 1 1\r", "a 1 1\nb 1 1\n")] {
+            peer.say(wire_message_of(id, &["a 1 1", second])).await;
+            let lease = subscription.lease().await.unwrap();
+            assert_eq!((lines_of(&lease).as_str(), &lease.batch().label), (good, &None));
+            confirm(&mut subscription, lease).await;
+            assert_eq!(acked(&mut peer).await, format!("a\\c{id}"));
+        }
+        peer.say(wire_message_of(3, &["bad", "also bad"])).await;
+        let ack = tokio::select! {
+            lease = subscription.lease() => panic!("{lease:?}"),
+            ack = acked(&mut peer) => ack,
+        };
+        assert_eq!(ack, "a\\c3");
+        assert_eq!(desk.reasons(), ["bad line"; 3]);
     })
     .await;
 }

@@ -17,6 +17,9 @@ use crate::wire::WIRE_VERSION;
 
 /// RabbitMQ puts the id unescaped into other headers, so it is a plain one. A session has one subscription.
 const SUBSCRIPTION_ID: &str = "0";
+/// With bodies of more bytes than this unanswered nothing is read: a prefetch counts messages, and one of them may
+/// be of 4 MiB.
+pub(super) const UNANSWERED_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How long a farewell may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -84,6 +87,13 @@ impl<S, I> fmt::Debug for Courier<S, I> {
     }
 }
 
+/// A message that has no answer yet.
+struct Unacked {
+    token: AckToken,
+    since: Instant,
+    body_bytes: usize,
+}
+
 /// The socket's side of a courier.
 pub(super) struct Carrier<S> {
     connection: Connection<S>,
@@ -92,7 +102,9 @@ pub(super) struct Carrier<S> {
     closing: CancellationToken,
     hold_max: Duration,
     /// What came and has no answer yet, oldest first.
-    unacked: BTreeMap<MessageKey, (AckToken, Instant)>,
+    unacked: BTreeMap<MessageKey, Unacked>,
+    /// Of their bodies.
+    unacked_bytes: usize,
     next_message: u64,
     /// Came from an upstream that does not keep to the prefetch: nothing is read until there is room.
     surplus: Option<Delivery>,
@@ -117,19 +129,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
         let broker = settings.subscribe_headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         connection.subscribe(&settings.queue, SUBSCRIPTION_ID, own.into_iter().chain(broker));
         let hold_max = settings.hold_max;
-        let unacked = BTreeMap::new();
-        Self { connection, deliveries, answers, closing, hold_max, unacked, next_message: 0, surplus: None }
+        Self {
+            connection,
+            deliveries,
+            answers,
+            closing,
+            hold_max,
+            unacked: BTreeMap::new(),
+            unacked_bytes: 0,
+            next_message: 0,
+            surplus: None,
+        }
     }
 
     async fn run(&mut self) -> CourierEnd {
         loop {
-            let oldest = self.unacked.first_key_value().map(|(_, (_, since))| *since);
+            let oldest = self.unacked.first_key_value().map(|(_, unacked)| unacked.since);
             let gives_back_at = oldest.map(|since| since + self.hold_max);
+            let is_reading = self.surplus.is_none() && self.unacked_bytes < UNANSWERED_BYTES_MAX;
             tokio::select! {
                 () = self.closing.cancelled() => return CourierEnd::Closed,
                 Some((key, answer)) = self.answers.recv() => self.answer(key, &answer),
                 true = has_room(&self.deliveries), if self.surplus.is_some() => self.hand_on_surplus(),
-                incoming = advance(&mut self.connection, self.surplus.is_none()) => match incoming {
+                incoming = advance(&mut self.connection, is_reading) => match incoming {
                     Ok(Incoming::Message(message)) => self.deliver(message),
                     Ok(Incoming::Receipt(_)) => {}
                     Err(end) => return end.into(),
@@ -144,7 +166,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
     fn deliver(&mut self, message: Message) {
         let key = MessageKey(self.next_message);
         self.next_message += 1;
-        self.unacked.insert(key, (message.ack.clone(), Instant::now()));
+        let (token, body_bytes) = (message.ack.clone(), message.body.len());
+        self.unacked.insert(key, Unacked { token, since: Instant::now(), body_bytes });
+        self.unacked_bytes += body_bytes;
         self.surplus = Some(Delivery { key, message });
         self.hand_on_surplus();
     }
@@ -160,7 +184,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
     }
 
     fn answer(&mut self, key: MessageKey, answer: &Answer) {
-        let Some((token, _)) = self.unacked.remove(&key) else { return };
+        let Some(Unacked { token, body_bytes, .. }) = self.unacked.remove(&key) else { return };
+        self.unacked_bytes -= body_bytes;
         match answer {
             Answer::Taken => self.connection.ack(&token),
             Answer::Refused(reason) => self.connection.nack(&token, reason),

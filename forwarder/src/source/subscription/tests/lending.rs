@@ -1,3 +1,7 @@
+use std::cell::Cell;
+use std::pin::pin;
+
+use super::courier::UNANSWERED_BYTES_MAX;
 use super::*;
 
 #[tokio::test]
@@ -252,6 +256,37 @@ async fn heart_beats_go_on_while_leases_are_out() {
         confirm(&mut subscription, lease).await;
         acked(&mut peer).await;
         assert!(peer.beats >= 90, "{}", peer.beats);
+    })
+    .await;
+}
+
+/// Whoever pumps is slow, or hangs: the prefetch is of messages, and a message may be large.
+#[tokio::test(start_paused = true)]
+async fn bodies_without_an_answer_are_bounded_in_bytes() {
+    const MESSAGES: u32 = 14;
+    let body = format!("{} 1 1\n", "a".repeat(4091)).repeat(1024);
+    let Stage { mut subscription, courier, mut peer, .. } =
+        stage_with(Desk::default(), CONNECTED, body.len()).await;
+    beside(courier, async {
+        peer.frame().await.unwrap();
+        let said = Cell::new(0);
+        let mut flood = pin!(async {
+            for id in 0..MESSAGES {
+                peer.say(message(id, "", body.as_bytes())).await;
+                said.set(said.get() + 1);
+            }
+        });
+        assert!(timeout(Duration::from_secs(60), &mut flood).await.is_err());
+        assert_eq!(said.get(), UNANSWERED_BYTES_MAX / body.len());
+        let pump = async {
+            let mut lines = u64::from(MESSAGES) * 1024;
+            while lines > 0 {
+                let lease = subscription.lease().await.unwrap();
+                lines -= lease.batch().lines();
+                confirm(&mut subscription, lease).await;
+            }
+        };
+        tokio::join!(flood, pump);
     })
     .await;
 }

@@ -31,9 +31,9 @@ impl Collecting {
         // The topology names only queues of the mesh here.
         let queue = mesh.queues.iter().position(|queue| queue.name == collect.queue).unwrap_or(DEFAULT_QUEUE);
         let inspector = Inspector::new(intake.clone(), queue, Input::Collect, clock.clone());
-        let from = Subscriber {
-            upstream: Failover::new(collect.upstream.clone(), &agent.name),
-            subscription: SubscriptionSettings {
+        let from = Subscriber::new(
+            Failover::new(collect.upstream.clone(), &agent.name),
+            SubscriptionSettings {
                 queue: collect.queue.clone(),
                 mesh: mesh.name.as_str().into(),
                 prefetch: PREFETCH,
@@ -41,8 +41,8 @@ impl Collecting {
                 hold_max: HOLD_MAX,
                 clock: clock.clone(),
             },
-            inspect: Arc::new(inspector),
-        };
+            inspector,
+        );
         let into = IntoSpool(Arc::new(Collected {
             intake,
             queue,

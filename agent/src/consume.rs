@@ -54,9 +54,9 @@ pub async fn run_consumer(
     let router = Router::new(&[Vec::new()]);
     let intake = Intake::new(router, desk.clone(), Arc::clone(&metrics), clock.clone(), Duration::ZERO);
     let inspector = Inspector::new(intake.clone(), DEFAULT_QUEUE, Input::Queue, clock.clone());
-    let subscriber = Subscriber {
-        upstream: Failover::new(consumer.broker.clone(), &consumer.name),
-        subscription: SubscriptionSettings {
+    let subscriber = Subscriber::new(
+        Failover::new(consumer.broker.clone(), &consumer.name),
+        SubscriptionSettings {
             queue: consumer.queue.clone(),
             mesh: mesh.name.as_str().into(),
             prefetch: PREFETCH,
@@ -64,8 +64,8 @@ pub async fn run_consumer(
             hold_max: forwarder::source::subscription::HOLD_MAX,
             clock: clock.clone(),
         },
-        inspect: Arc::new(inspector),
-    };
+        inspector,
+    );
     let graphite = GraphiteUplink::new(&consumer.name, consumer.graphite.clone(), usize::from(PREFETCH));
 
     let (mut draining, mut sealing, mut rest) = (Stage::default(), Stage::default(), Stage::default());

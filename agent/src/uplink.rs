@@ -1,12 +1,13 @@
 //! How a link of the topology reaches its upstream: what is connected anew after each loss.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use forwarder::sink::graphite::{Delays, Load, Pool, PoolHealth, PoolLimits};
 use forwarder::sink::stomp::{StompSink, StompSinkSettings};
 use forwarder::source::subscription::{CourierEnd, Inspect, Subscription, SubscriptionSettings};
-use forwarder::stomp::ConnectError;
+use forwarder::stomp::{ConnectError, StompEnd};
 use forwarder::{Connect, Retry, Transport};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -39,6 +40,10 @@ impl Connect for StompUplink {
 
     fn disappointed(&mut self) {
         self.upstream.move_on();
+    }
+
+    fn served(&mut self) {
+        self.upstream.served();
     }
 
     async fn better(&mut self) {
@@ -83,12 +88,18 @@ impl Connect for GraphiteUplink {
 
 /// Dials a broker, or an agent, to subscribe to a queue.
 pub(crate) struct Subscriber<I> {
-    /// Where and as whom.
-    pub upstream: Failover,
-    /// To what.
-    pub subscription: SubscriptionSettings,
-    /// Checks the lines that come.
-    pub inspect: Arc<I>,
+    upstream: Failover,
+    subscription: SubscriptionSettings,
+    inspect: Arc<I>,
+    /// The upstream has answered the last subscription with ERROR.
+    is_refused: Arc<AtomicBool>,
+}
+
+impl<I> Subscriber<I> {
+    /// One that subscribes at `upstream`; `inspect` checks the lines that come.
+    pub(crate) fn new(upstream: Failover, subscription: SubscriptionSettings, inspect: I) -> Self {
+        Self { upstream, subscription, inspect: Arc::new(inspect), is_refused: Arc::default() }
+    }
 }
 
 impl<I: Inspect + 'static> Connect for Subscriber<I> {
@@ -96,13 +107,69 @@ impl<I: Inspect + 'static> Connect for Subscriber<I> {
     type Error = ConnectError;
 
     async fn connect(&mut self) -> Result<Self::Session, ConnectError> {
+        if self.is_refused.swap(false, Ordering::Relaxed) {
+            self.upstream.move_on();
+        }
         let connection = self.upstream.connect().await?;
         let (subscription, courier) =
             Subscription::open(connection, self.subscription.clone(), Arc::clone(&self.inspect));
-        Ok((subscription, courier.run().boxed()))
+        let is_refused = Arc::clone(&self.is_refused);
+        let courier = courier.run().inspect(move |end| {
+            is_refused.store(matches!(end, CourierEnd::Stomp(StompEnd::Error(_))), Ordering::Relaxed);
+        });
+        Ok((subscription, courier.boxed()))
+    }
+
+    fn served(&mut self) {
+        self.upstream.served();
     }
 
     async fn better(&mut self) {
         self.upstream.first_is_back().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forwarder::Clock;
+    use forwarder::source::subscription::{InspectError, Inspected};
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::failover::tests::{accept, failover, listener};
+
+    struct Nothing;
+
+    impl Inspect for Nothing {
+        async fn inspect(&self, _: &[u8], _: &str) -> Result<Inspected, InspectError> {
+            Err(InspectError("nothing comes".to_owned()))
+        }
+
+        async fn set_aside(&self, _: &[u8], _: &str, _: &str) -> Result<(), InspectError> {
+            Err(InspectError("nothing comes".to_owned()))
+        }
+    }
+
+    /// A node of a cluster may let everybody in without the queue's home.
+    #[tokio::test]
+    async fn an_endpoint_that_refuses_the_subscription_is_passed_over() {
+        let ((first, first_port), (second, second_port)) = (listener().await, listener().await);
+        let settings = SubscriptionSettings {
+            queue: "/queue/graphite".to_owned(),
+            mesh: "acme".into(),
+            prefetch: 1,
+            subscribe_headers: Vec::new(),
+            hold_max: Duration::from_secs(60),
+            clock: Clock::system(),
+        };
+        let mut subscriber = Subscriber::new(failover(&[first_port, second_port], false), settings, Nothing);
+        let (session, mut stream) = tokio::join!(subscriber.connect(), accept(&first));
+        stream.write_all(b"ERROR\nmessage:its home is down\n\n\0").await.unwrap();
+        let (_subscription, courier) = session.unwrap();
+        assert!(matches!(courier.await, CourierEnd::Stomp(StompEnd::Error(_))));
+        tokio::select! {
+            (session, _) = async { tokio::join!(subscriber.connect(), accept(&second)) } => assert!(session.is_ok()),
+            _ = accept(&first) => panic!("it came back"),
+        }
     }
 }

@@ -35,8 +35,12 @@ pub trait Connect: Send {
     /// here is shown as down, but not why. May be dropped half-way.
     fn connect(&mut self) -> impl Future<Output = Result<Self::Session, Self::Error>> + Send;
 
-    /// What it has opened last was sent something, and took nothing of it: elsewhere it may be taken.
+    /// What it has opened last was sent something, and took nothing, or nothing more, of it: elsewhere it may be
+    /// taken.
     fn disappointed(&mut self) {}
+
+    /// What it has opened last has served until it ended.
+    fn served(&mut self) {}
 
     /// Ready once [`Connect::connect`] would open something better than what it has opened last: then
     /// that is left in order. Never, unless said otherwise. May be dropped half-way.
@@ -114,8 +118,10 @@ pub async fn keep_pumping<S: Source, C: Connect<Session: Sink>>(
             }
             End::Sink(_) => {
                 upstream.failed = true;
-                if trouble.took_nothing() {
+                if trouble.took_no_more() {
                     upstream.connect.disappointed();
+                } else if trouble.confirmed_in_session() > 0 {
+                    upstream.connect.served();
                 }
                 watch.failed(&end, trouble.is_refused());
             }
@@ -166,6 +172,7 @@ pub async fn drain<O, C, S, F>(
                 if moved {
                     sinks.retry.confirmed();
                     sources.retry.confirmed();
+                    sources.connect.served();
                 }
                 end
             }

@@ -143,7 +143,8 @@ impl Trouble {
 
     /// The sink has ended with these batches unconfirmed.
     pub fn session_ended(&mut self, end: &SinkEnd, in_flight: &[LeaseKey]) {
-        self.in_vain = self.confirmed == 0 && !in_flight.is_empty();
+        let is_silent = matches!(end, SinkEnd::Silent(_));
+        self.in_vain = !in_flight.is_empty() && (self.confirmed == 0 || is_silent);
         match end {
             _ if !self.wary => {}
             SinkEnd::Refused(_) => {}
@@ -158,8 +159,9 @@ impl Trouble {
         self.confirmed
     }
 
-    /// Whether the last session has ended with batches sent and none confirmed.
-    pub fn took_nothing(&self) -> bool {
+    /// Whether the last session has ended with batches sent of which none was confirmed, or nothing more was: the
+    /// upstream fell silent over them.
+    pub fn took_no_more(&self) -> bool {
         self.in_vain
     }
 

@@ -169,6 +169,23 @@ fn silence_accuses_nobody() {
 }
 
 #[test]
+fn an_upstream_that_falls_silent_takes_no_more_whatever_it_took_before() {
+    let check = |confirmed: u64, end: SinkEnd, in_flight: u64, expected: bool| {
+        let mut trouble = Trouble::new();
+        trouble.session_began();
+        (0..confirmed).for_each(|number| trouble.confirmed(key(100 + number)));
+        trouble.session_ended(&end, &keys(in_flight));
+        assert_eq!(trouble.took_no_more(), expected, "{confirmed} {end} {in_flight}");
+    };
+    check(0, closed(), 1, true);
+    check(0, SinkEnd::Silent(WAIT), 1, true);
+    check(1, SinkEnd::Silent(WAIT), 1, true);
+    check(1, SinkEnd::Silent(WAIT), 0, false);
+    check(1, closed(), 1, false);
+    check(0, closed(), 0, false);
+}
+
+#[test]
 fn a_suspect_that_never_comes_back_does_not_hold_the_link_up() {
     let mut trouble = after_error(1);
     refuse(&mut trouble, 0, key(7));

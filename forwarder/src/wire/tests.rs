@@ -101,7 +101,8 @@ fn the_longest_headers_pass_where_a_head_may_have_8_kb() {
         part.lines = 100;
     }
     let name = "n".repeat(64);
-    batch.label = Some(Label { origin: name.as_str().into(), hops: vec![name.as_str().into(); 8], ..label() });
+    batch.label =
+        Some(Label { origin: name.as_str().into(), hops: vec![name.as_str().into(); 8], ..label() });
     batch.accepted_ms = i64::MAX..=i64::MAX;
     let encoded = encode(&batch, &name, "eu", model::Encoding::Zstd).unwrap();
     // A colon is sent as two bytes.

@@ -218,15 +218,6 @@ impl Desk {
         self.send(Command::Tick).await
     }
 
-    pub(super) async fn settle(
-        &self,
-        link: usize,
-        rows: RangeInclusive<i64>,
-        verdict: Verdict,
-    ) -> Result<(), DeskClosed> {
-        self.send(Command::Settle { link, rows, verdict }).await
-    }
-
     /// Ends a lease of link number `link`, with the next lines. Cancel-safe: unless it is done at once, it
     /// is not done at all.
     pub(super) async fn end_lease(

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use forwarder::{Lease, LeaseKey, Receipt, Returns, Source, SourceEnd};
+use forwarder::{Lease, Receipt, Returns, Source, SourceEnd};
 use tokio::sync::oneshot;
 
 use crate::spool::leases::{LinkLeases, key_of};
@@ -53,12 +53,11 @@ impl SpoolSource {
         }
     }
 
-    async fn end(&self, key: LeaseKey, verdict: Verdict) -> Result<(), SourceEnd> {
-        // A lease that was dropped at a limit meanwhile is known to the books, not here.
-        let Some(rows) = self.leases.end(key) else {
-            return Ok(());
-        };
-        self.desk.settle(self.link, rows, verdict).await.map_err(|_| SourceEnd::Closed)
+    /// Cancel-safe: a lease that is not ended is given back.
+    async fn end(&self, lease: Lease, verdict: Verdict) -> Result<(), SourceEnd> {
+        self.desk.end_lease(self.link, lease.key(), verdict).await.map_err(|_| SourceEnd::Closed)?;
+        lease.end();
+        Ok(())
     }
 }
 
@@ -94,10 +93,10 @@ impl Source for SpoolSource {
 
     async fn confirm(&mut self, lease: Lease, receipt: Receipt) -> Result<(), SourceEnd> {
         debug_assert_eq!(lease.key(), receipt.key());
-        self.end(lease.end(), Verdict::Delivered).await
+        self.end(lease, Verdict::Delivered).await
     }
 
     async fn set_aside(&mut self, lease: Lease, reason: &str) -> Result<(), SourceEnd> {
-        self.end(lease.end(), Verdict::SetAside(reason.to_owned())).await
+        self.end(lease, Verdict::SetAside(reason.to_owned())).await
     }
 }

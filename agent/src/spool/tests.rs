@@ -4,6 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use forwarder::{Clock, Source};
+use futures_util::FutureExt;
+use tokio::task::unconstrained;
+use tokio::time::timeout;
 
 use super::*;
 use crate::metrics::Metrics;
@@ -85,6 +88,28 @@ async fn what_is_appended_is_lent_and_survives_a_reopen() {
     .await;
 }
 
+/// The pump, told to stop, waits for nothing beyond its grace.
+#[tokio::test]
+async fn a_word_of_the_next_hop_that_finds_no_room_gives_its_lease_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(config(dir.path()), 0).unwrap();
+    with_desk(spool, async |desk| {
+        append(&desk, "a 1 1\n").await;
+        let mut source = SpoolSource::new(desk.clone(), 0);
+        let lease = source.lease().await.unwrap();
+        let (open, gate) = std::sync::mpsc::sync_channel::<()>(1);
+        let mut looking = Box::pin(desk.look(move |_| gate.recv().unwrap()));
+        assert!((&mut looking).now_or_never().is_none());
+        while unconstrained(desk.lend(0, 1)).now_or_never().is_some() {}
+        assert!(unconstrained(source.set_aside(lease, "cut off")).now_or_never().is_none());
+        open.send(()).unwrap();
+        looking.await.unwrap();
+        let lease = timeout(Duration::from_secs(60), source.lease()).await.expect("it is out for ever");
+        assert_eq!(lines_of(&lease.unwrap()), "a 1 1\n");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn words_of_the_next_hop_share_a_commit_and_are_written_before_anybody_looks() {
     let dir = tempfile::tempdir().unwrap();
@@ -108,8 +133,7 @@ async fn words_of_the_next_hop_share_a_commit_and_are_written_before_anybody_loo
     }
     assert_eq!(commits(), 4);
     let end = async |lease: forwarder::Lease| {
-        let rows = desk.leases(0).end(lease.end()).unwrap();
-        desk.settle(0, rows, Verdict::Delivered).await.unwrap();
+        desk.end_lease(0, lease.end(), Verdict::Delivered).await.unwrap();
     };
     end(leases.remove(0)).await;
     end(leases.remove(0)).await;

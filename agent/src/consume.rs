@@ -29,7 +29,7 @@ use crate::uplink::{GraphiteUplink, Subscriber};
 /// Messages that the broker may push before they are acknowledged: enough for a second of one-line
 /// messages, and with full batches 16 MiB.
 const PREFETCH: u16 = 256;
-/// Bound on what the dead letters take of the disk.
+/// Limit of the spool that holds the dead letters; they may have half of it.
 const DEAD_LETTERS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Runs `consumer` of `mesh` until `stop`. Dead letters go to `dir`. An error is to end the process.

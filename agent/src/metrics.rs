@@ -77,6 +77,7 @@ struct SpoolMetrics {
     wal_bytes: IntGauge,
     limit_bytes: IntGauge,
     full_seconds: Gauge,
+    rejects_trimmed: IntCounter,
     drain_seconds: GaugeVec,
 }
 
@@ -193,6 +194,9 @@ impl Metrics {
         spool.disk_bytes.set(whole(report.file_bytes));
         spool.wal_bytes.set(whole(report.wal_bytes));
         spool.limit_bytes.set(whole(report.limit_bytes));
+        // It begins anew with a file that replaces a corrupt one; a counter must not fall.
+        let trimmed = &spool.rejects_trimmed;
+        trimmed.inc_by(report.rejects_trimmed.saturating_sub(trimmed.get()));
         spool.full_seconds.set(forecast.full_seconds());
         for (origin, &batches) in &report.missing {
             self.missing.with_label_values(&[origin]).set(batches);
@@ -350,6 +354,10 @@ impl SpoolMetrics {
             full_seconds: make.register(Gauge::new(
                 "packetboat_spool_full_seconds",
                 "Time until the spool is full at the present rate; +Inf if it does not fill.",
+            ))?,
+            rejects_trimmed: make.register(IntCounter::new(
+                "packetboat_dead_letters_trimmed_total",
+                "Dead letters that went because they had all the room they may have.",
             ))?,
             drain_seconds: make.float_gauges(
                 "packetboat_drain_seconds",

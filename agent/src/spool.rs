@@ -17,6 +17,7 @@ mod inspect;
 mod leases;
 mod lent;
 mod limits;
+mod rejects;
 mod report;
 mod reserve;
 mod salvage;
@@ -40,7 +41,7 @@ use topology::model::WhenFull;
 use crate::ingest::{Input, Sender};
 
 pub use arrival::{Arrival, Kept, Number};
-use begin::Begun;
+use begin::{Begun, draw_epoch};
 pub use commit::{Commit, CommitError};
 pub use desk::{Desk, DeskClosed, DeskWorker, Entry, Slot};
 pub use file::OpenError;
@@ -49,6 +50,7 @@ pub use inspect::{DeadLetter, Held, Inspection};
 use leases::LinkLeases;
 pub use lent::Lent;
 use limits::{Limits, PAGE_BYTES, Usage};
+use rejects::Rejects;
 pub use report::{Amount, LinkReport, Report};
 use reserve::{Reserve, disk_free_bytes};
 use schema::Names;
@@ -201,6 +203,7 @@ pub struct Spool {
     epoch: Epoch,
     next_id: i64,
     next_seq: u64,
+    rejects: Rejects,
     is_disk_full: bool,
     /// Since it was last looked after.
     was_used: bool,
@@ -240,7 +243,7 @@ impl Spool {
             give_up_reserve(&mut reserve, &config);
             begun = Begun::open(&mut file, &config, &limits, epoch, now_ms);
         }
-        let Begun { db, names, links, next_id } = begun?;
+        let Begun { db, names, links, next_id, rejects } = begun?;
         let spool = Self {
             db,
             file,
@@ -253,6 +256,7 @@ impl Spool {
             epoch,
             next_id,
             next_seq: 1,
+            rejects,
             is_disk_full,
             was_used: false,
             replaced_ms: None,
@@ -267,7 +271,7 @@ impl Spool {
         work: impl FnOnce(&mut Writer<'_>) -> Result<T, rusqlite::Error>,
     ) -> Result<T, SpoolError> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let next = (self.next_id, self.next_seq);
+        let next = (self.next_id, self.next_seq, self.rejects);
         let mut writer =
             Writer::new(&tx, &self.config, &self.links, &mut self.names, &self.dropped_while_lent, next);
         let done = work(&mut writer)?;
@@ -275,6 +279,7 @@ impl Spool {
         tx.commit()?;
         self.was_used = true;
         (self.next_id, self.next_seq) = (written.next_id, written.next_seq);
+        self.rejects.committed(written.rejects, &self.config.dir);
         written.remember_dropped(&mut self.dropped_while_lent);
         for (link, last) in self.links.iter().zip(written.last_appended) {
             link.leases.committed(last);
@@ -463,7 +468,7 @@ impl Spool {
         self.db = Connection::open_in_memory()?;
         let db = self.file.replace_corrupt(now_ms)?;
         let begun = Begun::enter(db, &self.config, &self.limits, self.epoch)?;
-        (self.db, self.names) = (begun.db, begun.names);
+        (self.db, self.names, self.rejects) = (begun.db, begun.names, begun.rejects);
         for (link, anew) in self.links.iter_mut().zip(begun.links) {
             link.row = anew.row;
             link.leases.start_over(anew.leases.last_committed());
@@ -474,7 +479,9 @@ impl Spool {
     /// What it holds.
     pub fn report(&self) -> Result<Report, SpoolError> {
         let (usage, file_bytes) = (self.usage()?, self.file.database_bytes());
-        Ok(report::report(&self.db, &self.config, &self.limits, usage, file_bytes, self.is_full())?)
+        let report =
+            report::report(&self.db, &self.config, &self.limits, usage, file_bytes, self.is_full())?;
+        Ok(Report { rejects_trimmed: self.rejects.trimmed, ..report })
     }
 }
 
@@ -488,12 +495,6 @@ fn give_up_reserve(reserve: &mut Reserve, config: &SpoolConfig) {
             tracing::error!(%dir, %error, "the spool's disk is full, and its reserve cannot be given up")
         }
     }
-}
-
-fn draw_epoch() -> Result<Epoch, std::io::Error> {
-    let mut epoch = [0; 16];
-    getrandom::fill(&mut epoch).map_err(std::io::Error::from)?;
-    Ok(Epoch(epoch))
 }
 
 #[cfg(test)]

@@ -255,7 +255,8 @@ impl Intake {
         }
     }
 
-    /// Puts a whole body by that cannot go on, whatever the limits of the dead letters.
+    /// Puts a whole body by that cannot go on: how many a sender may bring a second does not bind it, the room
+    /// that the dead letters may have does.
     pub async fn set_aside(&self, from: &Sender, reason: &str, body: &[u8]) -> Ticket {
         self.room(DEFAULT_QUEUE).await;
         let reject = Reject {

@@ -8,8 +8,16 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::spool::file::SpoolFile;
 use crate::spool::leases::LinkLeases;
 use crate::spool::limits::Limits;
+use crate::spool::rejects::Rejects;
 use crate::spool::schema::{self, Names};
 use crate::spool::{OpenError, SpoolConfig, SpoolLink, salvage};
+
+/// A new one for each start.
+pub(super) fn draw_epoch() -> Result<Epoch, std::io::Error> {
+    let mut epoch = [0; 16];
+    getrandom::fill(&mut epoch).map_err(std::io::Error::from)?;
+    Ok(Epoch(epoch))
+}
 
 /// An open file that knows of this start.
 pub(super) struct Begun {
@@ -17,6 +25,7 @@ pub(super) struct Begun {
     pub(super) names: Names,
     pub(super) links: Vec<SpoolLink>,
     pub(super) next_id: i64,
+    pub(super) rejects: Rejects,
 }
 
 impl Begun {
@@ -53,7 +62,8 @@ impl Begun {
             links.push(SpoolLink { row, leases: Arc::new(LinkLeases::new(last_waiting)) });
         }
         let next_id = schema::last_batch(&tx)? + 1;
+        let rejects = Rejects::count(&tx, config, limits)?;
         tx.commit()?;
-        Ok(Self { db, names, links, next_id })
+        Ok(Self { db, names, links, next_id, rejects })
     }
 }

@@ -19,6 +19,8 @@ pub struct Report {
     pub links: Vec<LinkReport>,
     /// Dead letters that are kept.
     pub rejects: i64,
+    /// Dead letters that went for room, since the start.
+    pub rejects_trimmed: u64,
     /// Batches that have not come, by origin, of those that the topology leads here one and all.
     pub missing: BTreeMap<String, i64>,
     /// The database file, in bytes.
@@ -98,7 +100,8 @@ pub(super) fn report(
         accepted: amount(db, 0, "accepted")?,
         links: links(db, &configured)?,
         rejects: rejects(db)?,
-        missing: config.gathered.iter().map(missing).collect::<Result<_, rusqlite::Error>>()?,
+            rejects_trimmed: 0,
+            missing: config.gathered.iter().map(missing).collect::<Result<_, rusqlite::Error>>()?,
         file_bytes,
         used_bytes: usage.pages_bytes,
         wal_bytes: usage.wal_bytes,

@@ -56,9 +56,6 @@ pub(super) fn migrate(db: &mut Connection) -> Result<(), rusqlite::Error> {
     tx.commit()
 }
 
-/// Rows that the dead letters keep; the oldest go first.
-pub(super) const REJECTS_MAX: i64 = 10_000;
-
 pub(super) const INSERT_BATCH: &str = "
     INSERT INTO batch (id, queue, identity, seq, lines, raw_bytes, stored_bytes, encoding, checksum,
                        accepted_first_ms, accepted_last_ms, timestamp_min, timestamp_max, hops, part_of)
@@ -66,9 +63,6 @@ pub(super) const INSERT_BATCH: &str = "
 pub(super) const INSERT_BODY: &str = "INSERT INTO body (id, bytes) VALUES (?1, ?2)";
 pub(super) const INSERT_DELIVERY: &str =
     "INSERT INTO delivery (link, state, batch, reason) VALUES (?1, ?2, ?3, ?4)";
-pub(super) const INSERT_REJECT: &str =
-    "INSERT INTO reject (at_ms, input, sender, reason, line) VALUES (?1, ?2, ?3, ?4, ?5)";
-pub(super) const TRIM_REJECTS: &str = "DELETE FROM reject WHERE id <= (SELECT max(id) FROM reject) - ?1";
 pub(super) const DELETE_DELIVERY: &str = "DELETE FROM delivery WHERE link = ?1 AND state = ?2 AND batch = ?3";
 pub(super) const DELETE_BODY: &str = "DELETE FROM body WHERE id = ?1";
 /// What the books need of a batch.

@@ -15,6 +15,7 @@ mod faults;
 mod full;
 mod migration;
 mod model;
+mod rejects;
 
 fn config(dir: &Path) -> SpoolConfig {
     SpoolConfig::for_test(dir)

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
+use crate::spool::rejects::Rejects;
 use crate::spool::schema::{ASIDE, Names, WAITING};
 use crate::spool::tally::{Account, NODE, Tallies, Weight};
-use crate::spool::{Arrival, Kept, Reject, Sealed, SpoolConfig, SpoolLink, Verdict, schema, seen};
+use crate::spool::{Arrival, Kept, Sealed, SpoolConfig, SpoolLink, Verdict, schema, seen};
 
 /// One transaction: everything done through it becomes durable together, or not at all.
 pub struct Writer<'a> {
@@ -19,6 +20,7 @@ pub struct Writer<'a> {
     dropped_while_lent: &'a DroppedWhileLent,
     next_id: i64,
     next_seq: u64,
+    rejects: Rejects,
     last_appended: Vec<i64>,
     settled: Vec<(usize, i64)>,
     dropped: DroppedWhileLent,
@@ -30,6 +32,7 @@ pub struct Writer<'a> {
 pub(super) struct Written {
     pub(super) next_id: i64,
     pub(super) next_seq: u64,
+    pub(super) rejects: Rejects,
     /// For each link the last row appended for it; 0 if none was.
     pub(super) last_appended: Vec<i64>,
     /// Link and first row of the leases whose word is written.
@@ -84,7 +87,7 @@ impl<'a> Writer<'a> {
         links: &'a [SpoolLink],
         names: &'a mut Names,
         dropped_while_lent: &'a DroppedWhileLent,
-        (next_id, next_seq): (i64, u64),
+        (next_id, next_seq, rejects): (i64, u64, Rejects),
     ) -> Self {
         let last_appended = vec![0; links.len()];
         Self {
@@ -95,6 +98,7 @@ impl<'a> Writer<'a> {
             dropped_while_lent,
             next_id,
             next_seq,
+            rejects,
             last_appended,
             settled: Vec::new(),
             dropped: DroppedWhileLent::new(),
@@ -106,8 +110,8 @@ impl<'a> Writer<'a> {
     /// Enters the books; the caller commits.
     pub(super) fn finish(self) -> Result<Written, rusqlite::Error> {
         self.tallies.write(self.tx)?;
-        let Self { next_id, next_seq, last_appended, settled, dropped, settled_dropped, .. } = self;
-        Ok(Written { next_id, next_seq, last_appended, settled, dropped, settled_dropped })
+        let Self { next_id, next_seq, rejects, last_appended, settled, dropped, settled_dropped, .. } = self;
+        Ok(Written { next_id, next_seq, rejects, last_appended, settled, dropped, settled_dropped })
     }
 
     /// Appends a sealed batch for its set of links, under the next number, and what was refused beside
@@ -116,7 +120,7 @@ impl<'a> Writer<'a> {
         if sealed.lines > 0 {
             self.append_own(sealed, None, None)?;
         }
-        self.keep_rejects(&sealed.rejects)
+        self.rejects.keep(self.tx, &sealed.rejects)
     }
 
     /// Appends what came from another node, unless it came before.
@@ -201,23 +205,6 @@ impl<'a> Writer<'a> {
             self.last_appended[link] = id;
         }
         self.next_id += 1;
-        Ok(())
-    }
-
-    /// Adds to the dead letters and forgets the oldest beyond their bound.
-    fn keep_rejects(&mut self, rejects: &[Reject]) -> Result<(), rusqlite::Error> {
-        for reject in rejects {
-            self.tx.prepare_cached(schema::INSERT_REJECT)?.execute(params![
-                reject.at_ms,
-                reject.from.input.as_str(),
-                &*reject.from.peer,
-                reject.reason,
-                reject.line,
-            ])?;
-        }
-        if !rejects.is_empty() {
-            self.tx.prepare_cached(schema::TRIM_REJECTS)?.execute([schema::REJECTS_MAX])?;
-        }
         Ok(())
     }
 

@@ -64,7 +64,7 @@ impl<'c> AgentDraft<'c> {
         }
         let collects = section.read("collect", |at| collects::read(at, queues));
         let spool = Spool::read(&section, name);
-        let links = section.read("forward", forward).map(Option::unwrap_or_default);
+        let links = section.read("forward", |at| forward(at, queues)).map(Option::unwrap_or_default);
         // With a faulty link it is not known what is carried.
         let forward_at = section.get("forward").filter(|_| matches!(&links, Ok((_, true)))).cloned();
         Ok(AgentDraft {
@@ -173,13 +173,13 @@ fn check_users(
 }
 
 /// One link, or a list of links; and whether all could be read.
-fn forward<'c>(at: &Value<'c>) -> Checked<(Vec<LinkDraft<'c>>, bool)> {
+fn forward<'c>(at: &Value<'c>, queues: &[Queue]) -> Checked<(Vec<LinkDraft<'c>>, bool)> {
     let links = match at.node() {
         Node::List(list) if list.is_empty() => Vec::new(),
         Node::List(_) => at.items(FORWARD_MEND)?,
         _ => vec![at.clone()],
     };
-    let drafts: Vec<_> = links.iter().filter_map(|link| LinkDraft::read(link).ok()).collect();
+    let drafts: Vec<_> = links.iter().filter_map(|link| LinkDraft::read(link, queues).ok()).collect();
     links::check_names(&drafts);
     let are_all = drafts.len() == links.len();
     Ok((drafts, are_all))

@@ -8,7 +8,7 @@ use super::credentials::Credentials;
 use super::section::Section;
 use super::spools::when_full;
 use super::value::Value;
-use super::{graphite, measures};
+use super::{graphite, measures, queues};
 use crate::model::{
     Encoding, Endpoint, GraphiteConfirm, LinkQueue, Pattern, Queue, SpoolSettings, TlsClient, WhenFull,
 };
@@ -61,7 +61,7 @@ pub(crate) enum Target<'c> {
 }
 
 impl<'c> LinkDraft<'c> {
-    pub(crate) fn read(at: &Value<'c>) -> Checked<LinkDraft<'c>> {
+    pub(crate) fn read(at: &Value<'c>, queues: &[Queue]) -> Checked<LinkDraft<'c>> {
         let section = Section::open(at.clone(), &KEYS)?;
         let target = section.need("to", "name a broker, an agent or graphite://HOST:PORT", target);
         if let Ok(target) = &target {
@@ -71,7 +71,7 @@ impl<'c> LinkDraft<'c> {
             name: name(&section, &target),
             target,
             patterns: section.read("match", patterns).map(Option::unwrap_or_default),
-            queue: section.read("queue", destination),
+            queue: section.read("queue", |at| carried(at, queues)),
             credentials: Credentials::read(&section),
             tls: section.read("tls", super::tls::client),
             prefer_first: section.read("prefer_first", Value::flag),
@@ -85,12 +85,10 @@ impl<'c> LinkDraft<'c> {
     }
 
     /// Whether it carries `queue` of the mesh: one that names no queue carries all; one that names a queue of
-    /// several, that one; and one that names another destination, the default queue.
+    /// several, that one; and where there is only the default queue, it may call it what it likes.
     pub(crate) fn carries(&self, queue: &Queue, is_default: bool, queues: &[Queue]) -> bool {
         match &self.queue {
-            Ok(Some(named)) if queues.len() > 1 && queues.iter().any(|known| known.name == *named) => {
-                *named == queue.name
-            }
+            Ok(Some(named)) if queues.len() > 1 => *named == queue.name,
             Ok(Some(_)) => is_default,
             Ok(None) => true,
             // What a faulty key would carry is not known.
@@ -262,6 +260,11 @@ pub(crate) fn destination(at: &Value<'_>) -> Checked<String> {
     Ok(text.to_owned())
 }
 
+/// What a link names with `queue`: of several queues one, since another name would be one that is mistyped.
+fn carried(at: &Value<'_>, queues: &[Queue]) -> Checked<String> {
+    if queues.len() > 1 { queues::known(at, queues) } else { destination(at) }
+}
+
 fn encoding(at: &Value<'_>) -> Checked<Encoding> {
     at.choice(&[("plain", Encoding::Plain), ("zstd", Encoding::Zstd)])
 }
@@ -400,7 +403,6 @@ mod tests {
         check_queues("{ to: graphite://g, name: g }", &[(default, default), (b, b)]);
         check_queues("{ to: eu, queue: /queue/b }", &[(b, b)]);
         check_queues("{ to: eu, queue: /queue/graphite }", &[(default, default)]);
-        check_queues("{ to: eu, queue: /queue/other }", &[(default, "/queue/other")]);
         let link = agent("forward: { to: eu, queue: /queue/other }").forward.remove(0);
         assert_eq!((&*link.queues[0].queue, &*link.queues[0].destination), (default, "/queue/other"));
     }
@@ -412,11 +414,6 @@ mod tests {
             "line 5: agents.a.forward: no link carries the queue `/queue/graphite`; add a link without `queue`, or one with \
              this queue, or `serve: true`",
         );
-        check(
-            &with_queues("forward: [{ to: eu, queue: /queue/other }, { to: eu, name: c, queue: /queue/x }]"),
-            "line 5: agents.a.forward: no link carries the queue `/queue/b`; add a link without `queue`, or one with this \
-             queue, or `serve: true`",
-        );
         let rest = "has a `match`, and metrics that match none would have nowhere to go; add a link without `match`, or one \
                     with `match: \"**\"`";
         for (missing, left) in [("/queue/graphite", "/queue/b"), ("/queue/b", "/queue/graphite")] {
@@ -427,11 +424,18 @@ mod tests {
             );
             assert!(Topology::parse(&with_queues(&format!("serve: true, forward: {links}"))).is_ok());
         }
-        check(
-            &with_queues("forward: { to: b, queue: /queue/x }, serve: true"),
-            "line 5: agents.a.forward.queue: agent `b` takes `/queue/graphite`, `/queue/b` and no other destination; name \
-             one of these",
-        );
+    }
+
+    #[test]
+    fn of_several_queues_a_link_names_one_that_there_is() {
+        let fault = |at: &str| {
+            format!(
+                "line 5: agents.a.forward{at}.queue: `/queue/x` is no queue of the mesh; name one of `/queue/graphite`, \
+                 `/queue/b`, or add it to `queues`"
+            )
+        };
+        check(&with_queues("forward: [{ to: eu }, { to: eu, name: c, queue: /queue/x }]"), &fault("[1]"));
+        check(&with_queues("forward: { to: b, queue: /queue/x }, serve: true"), &fault(""));
     }
 
     #[test]

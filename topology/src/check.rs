@@ -134,7 +134,8 @@ impl<'c> Drafts<'c> {
         }
         spools::check_dirs(&agents);
         let brokers: Vec<_> = self.brokers.iter().map(|(name, _)| *name).collect();
-        cycles::check(&agents, &brokers, queues);
+        let consumers: Vec<_> = self.consumers.iter().flatten().collect();
+        cycles::check(&agents, &consumers, &brokers, queues);
         for agent in &agents {
             agent.check_queues(queues, dialled);
         }

@@ -9,7 +9,7 @@ use super::tls::{self, NodeTls};
 use super::upstreams::{Dialling, Upstreams};
 use super::value::Value;
 use super::{addresses, graphite, machines};
-use crate::model::{Consumer, GraphiteUpstream};
+use crate::model::{Consumer, Endpoint, GraphiteUpstream, Queue};
 use crate::raw::Node;
 
 const KEYS: [&str; 12] = [
@@ -77,6 +77,25 @@ impl<'c> ConsumerDraft<'c> {
             Node::Text(name) => Some(name),
             _ => None,
         }
+    }
+
+    /// The queue that it drains, as far as it can be read.
+    pub(crate) fn queue<'q>(&'q self, queues: &'q [Queue]) -> Option<&'q str> {
+        match self.section.get("queue").map(Value::node) {
+            Some(Node::Text(name)) => Some(name),
+            Some(_) => None,
+            None => queues.first().map(|queue| &*queue.name),
+        }
+    }
+
+    /// Where it writes to.
+    pub(crate) fn endpoints(&self) -> &[Endpoint] {
+        self.graphite.as_ref().map_or(&[], |graphite| &graphite.endpoints)
+    }
+
+    /// Where it says so.
+    pub(crate) fn graphite_at(&self) -> &Value<'c> {
+        self.section.get("graphite").unwrap_or(self.section.at())
     }
 
     /// The consumer, with the node it drains.

@@ -1,10 +1,15 @@
-//! Cycles of `forward` and `collect`: what goes round never arrives.
+//! Cycles of `forward`, `collect` and what is written into a Graphite that is an agent's own listener: what goes
+//! round never arrives.
 
 use std::collections::HashMap;
 
 use super::agents::AgentDraft;
+use super::book::Checked;
+use super::consumers::ConsumerDraft;
+use super::listeners::Listener;
+use super::machines;
 use super::value::Value;
-use crate::model::Queue;
+use crate::model::{Endpoint, Queue};
 use crate::names::plain;
 
 /// How many agents of a cycle a message shows.
@@ -22,8 +27,13 @@ enum Mark {
 /// Writes down each cycle once, at the link that closes it. An agent that forwards to itself has its own
 /// fault already. A broker is a node for each of its queues: what is sent to one is not collected from
 /// another.
-pub(crate) fn check(agents: &[&AgentDraft<'_>], brokers: &[&str], queues: &[Queue]) {
-    let edges = Edges::of(agents, brokers, queues);
+pub(crate) fn check(
+    agents: &[&AgentDraft<'_>],
+    consumers: &[&ConsumerDraft<'_>],
+    brokers: &[&str],
+    queues: &[Queue],
+) {
+    let edges = Edges::of(agents, consumers, brokers, queues);
     let mut marks = vec![Mark::New; edges.names.len()];
     for start in 0..edges.names.len() {
         search(start, &edges, &mut marks);
@@ -43,10 +53,17 @@ enum Place<'d, 'c> {
     Forward(&'d Value<'c>),
     /// Of an agent that collects, or to a broker.
     Other(&'d Value<'c>),
+    /// To what is said to be a Graphite, and is the plaintext listener of this agent.
+    Graphite(&'d Value<'c>, &'d AgentDraft<'c>),
 }
 
 impl<'d, 'c> Edges<'d, 'c> {
-    fn of(agents: &[&'d AgentDraft<'c>], brokers: &[&str], queues: &[Queue]) -> Edges<'d, 'c> {
+    fn of(
+        agents: &[&'d AgentDraft<'c>],
+        consumers: &[&'d ConsumerDraft<'c>],
+        brokers: &[&str],
+        queues: &[Queue],
+    ) -> Edges<'d, 'c> {
         let mut numbers: HashMap<(&'c str, String), usize> = HashMap::new();
         let mut edges = Edges { names: Vec::new(), from: Vec::new() };
         for (number, agent) in agents.iter().enumerate() {
@@ -64,6 +81,7 @@ impl<'d, 'c> Edges<'d, 'c> {
                         edges.add(number, to, place(link.to()));
                     }
                 }
+                edges.add_graphite(number, &agent.host, link.graphite(), link.to(), agents);
             }
             for collect in &agent.collects {
                 let Some(queue) = collect.queue(queues) else { continue };
@@ -72,7 +90,37 @@ impl<'d, 'c> Edges<'d, 'c> {
                 }
             }
         }
+        for consumer in consumers {
+            let Some((from, queue)) = consumer.from().zip(consumer.queue(queues)) else { continue };
+            if let Some(from) = edges.node(&mut numbers, brokers, from, queue) {
+                let at = consumer.graphite_at();
+                edges.add_graphite(from, &consumer.host, consumer.endpoints(), at, agents);
+            }
+        }
         edges
+    }
+
+    /// From a node to each agent whose plaintext listener is one of `endpoints`, seen from `host`.
+    fn add_graphite(
+        &mut self,
+        from: usize,
+        host: &Checked<Option<String>>,
+        endpoints: &[Endpoint],
+        at: &'d Value<'c>,
+        agents: &[&'d AgentDraft<'c>],
+    ) {
+        let Ok(host) = host else { return };
+        for (to, agent) in agents.iter().enumerate() {
+            let listener = agent.listeners.as_ref().ok().and_then(|all| all.graphite.as_ref().ok()?.as_ref());
+            let (Some(listener), Ok(its_host)) = (listener, &agent.host) else { continue };
+            let is_there = |endpoint: &Endpoint| {
+                endpoint.port == listener.addr.port()
+                    && machines::leads_to(&endpoint.host, host.as_deref(), listener.ip(), its_host.as_deref())
+            };
+            if endpoints.iter().any(is_there) && self.from[from].iter().all(|(known, _)| *known != to) {
+                self.from[from].push((to, Place::Graphite(at, agent)));
+            }
+        }
     }
 
     /// The number of a node: of an agent, or of one queue of a broker.
@@ -126,18 +174,20 @@ fn search(start: usize, edges: &Edges<'_, '_>, marks: &mut [Mark]) {
             }
             Mark::OnPath => {
                 let round: Vec<_> = path.iter().skip_while(|(node, _)| *node != to).collect();
-                let is_taken = |(node, next): &&(usize, usize)| {
-                    matches!(edges.from[*node].get(next.wrapping_sub(1)), Some((_, Place::Forward(_))))
-                };
-                let are_forwards = round.iter().all(is_taken);
-                cycle(place, are_forwards, round.iter().map(|(node, _)| edges.names[*node]).collect());
+                let taken: Vec<Place<'_, '_>> = round
+                    .iter()
+                    .filter_map(|(node, next)| Some(edges.from[*node].get(next.checked_sub(1)?)?.1))
+                    .collect();
+                cycle(place, &taken, round.iter().map(|(node, _)| edges.names[*node]).collect());
             }
             Mark::Done => {}
         }
     }
 }
 
-fn cycle(place: Place<'_, '_>, are_forwards: bool, mut round: Vec<&str>) {
+/// Reports a round at `place`, which closes it; one through a Graphite at that, whatever closes it: it is what is
+/// most likely wrong.
+fn cycle(place: Place<'_, '_>, taken: &[Place<'_, '_>], mut round: Vec<&str>) {
     let first = round.first().copied().unwrap_or_default();
     if round.len() > SHOWN_MAX {
         round.truncate(SHOWN_MAX);
@@ -145,13 +195,27 @@ fn cycle(place: Place<'_, '_>, are_forwards: bool, mut round: Vec<&str>) {
     }
     round.push(first);
     let round: Vec<_> = round.into_iter().map(plain).collect();
-    let (Place::Forward(at) | Place::Other(at)) = place;
-    let mend = if are_forwards {
+    let round = round.join(" -> ");
+    let to_listener = taken.iter().find_map(|place| match place {
+        Place::Graphite(at, agent) => Some((at, agent)),
+        Place::Forward(_) | Place::Other(_) => None,
+    });
+    if let Some((at, agent)) = to_listener {
+        let listener = agent.listeners.as_ref().ok().and_then(|all| all.graphite.as_ref().ok()?.as_ref());
+        let listener = listener.map_or_else(String::new, Listener::place);
+        at.fault(
+            format!("leads to {listener}, so that metrics would go in a circle: {round}"),
+            "name the address of a Graphite, and give that listener another port if they share a machine",
+        );
+        return;
+    }
+    let (Place::Forward(at) | Place::Other(at) | Place::Graphite(at, _)) = place;
+    let mend = if taken.iter().all(|place| matches!(place, Place::Forward(_))) {
         "let one of these agents forward to a broker or a Graphite instead"
     } else {
         "let one of these agents forward to, or collect from, somewhere else"
     };
-    at.fault(format!("metrics would go in a circle: {}", round.join(" -> ")), mend);
+    at.fault(format!("metrics would go in a circle: {}", round), mend);
 }
 
 #[cfg(test)]
@@ -203,6 +267,64 @@ mod tests {
             on("a"),
             on("b")
         )
+    }
+
+    const GRAPHITE_MEND: &str =
+        "name the address of a Graphite, and give that listener another port if they share a machine";
+
+    #[test]
+    fn an_agents_own_listener_is_no_graphite() {
+        let one = |host: &str, listen: &str, to: &str| {
+            format!(
+                "mesh: m\nagents:\n  a: {{ {host} open: true, listen: {{ graphite: '{listen}' }}, \
+                 forward: {{ name: g, to: 'graphite://{to}' }} }}\n"
+            )
+        };
+        for (host, listen, to) in [
+            ("", "127.0.0.1:2003", "127.0.0.1"),
+            ("", "127.0.0.1:2003", "localhost"),
+            ("host: a,", "0.0.0.0:2003", "127.0.0.1:2003"),
+            ("host: a,", "0.0.0.0:2003", "A.:2003"),
+            ("", "10.0.0.1:2003", "10.0.0.1:2003"),
+        ] {
+            let fault = format!(
+                "line 3: agents.a.forward.to: leads to agents.a.listen.graphite, so that metrics would go in a \
+                 circle: a -> a; {GRAPHITE_MEND}"
+            );
+            check(&one(host, listen, to), &fault);
+        }
+        for (host, listen, to) in [
+            ("", "127.0.0.1:2003", "127.0.0.1:2004"),
+            ("", "127.0.0.1:2003", "g:2003"),
+            ("host: a,", "127.0.0.1:2003", "a:2003"),
+            ("", "10.0.0.1:2003", "127.0.0.1:2003"),
+        ] {
+            assert!(Topology::parse(&one(host, listen, to)).is_ok(), "{host} {listen} {to}");
+        }
+    }
+
+    #[test]
+    fn what_a_consumer_writes_goes_round_too() {
+        let text = |consumer: &str| {
+            format!(
+                "mesh: m\nbrokers: {{ eu: {{ urls: [stomp://mq] }} }}\nagents: {{ a: {{ forward: {{ to: eu }} }} }}\n\
+                 consumers: {{ c: {{ from: eu, {consumer} }} }}\n"
+            )
+        };
+        check(
+            &text("graphite: [g, '127.0.0.1:2003']"),
+            &format!(
+                "line 4: consumers.c.graphite: leads to agents.a (graphite, by default), so that metrics would go in a \
+                 circle: a -> eu -> a; {GRAPHITE_MEND}"
+            ),
+        );
+        for fine in [
+            "graphite: ['127.0.0.1:2004']",
+            "host: c, graphite: ['127.0.0.1:2003']",
+            "queue: /queue/x, graphite: ['127.0.0.1:2003']",
+        ] {
+            assert!(Topology::parse(&text(fine)).is_ok(), "{fine}");
+        }
     }
 
     const OTHER_MEND: &str = "let one of these agents forward to, or collect from, somewhere else";

@@ -118,6 +118,14 @@ impl<'c> LinkDraft<'c> {
         nodes.iter().map(|(name, _)| *name)
     }
 
+    /// The Graphite that it leads to, if it does.
+    pub(crate) fn graphite(&self) -> &[Endpoint] {
+        match &self.target {
+            Ok(Target::Graphite(endpoint)) => std::slice::from_ref(endpoint),
+            Ok(Target::Nodes(_)) | Err(Reported { .. }) => &[],
+        }
+    }
+
     /// Where the link leads, for the place of a fault.
     pub(crate) fn to(&self) -> &Value<'c> {
         self.section.get("to").unwrap_or(self.section.at())

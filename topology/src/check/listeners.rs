@@ -189,6 +189,11 @@ impl Listener<'_> {
         self.addr.ip().to_canonical()
     }
 
+    /// Where the file says so.
+    pub(crate) fn place(&self) -> String {
+        format!("{}{}", self.at.path(), self.note())
+    }
+
     fn note(&self) -> String {
         self.default.map_or_else(String::new, |key| format!(" ({key}, by default)"))
     }

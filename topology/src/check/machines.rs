@@ -32,6 +32,16 @@ fn is_loopback(host: &str) -> bool {
         || host.parse().is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback())
 }
 
+/// Whether `name`, seen from a node with the host `from`, is where a node with the host `to` listens on `ip`.
+pub(crate) fn leads_to(name: &str, from: Option<&str>, ip: IpAddr, to: Option<&str>) -> bool {
+    let named = name.parse().ok().map(|named: IpAddr| named.to_canonical());
+    if is_loopback(name) {
+        let is_it = named.map_or(ip.is_loopback(), |named| named == ip);
+        return Machine::of(from) == Machine::of(to) && (is_it || ip.is_unspecified());
+    }
+    named == Some(ip) || (!ip.is_loopback() && Machine::of(Some(name)) == Machine::of(to))
+}
+
 /// Reads `host`.
 pub(crate) fn host(at: &Value<'_>) -> Checked<String> {
     at.parse(addresses::host)

@@ -27,7 +27,7 @@ const WRONG_TOPOLOGY: u8 = 78;
 
 /// Takes metrics in, keeps them while the link is down, and forwards them.
 #[derive(Debug, Parser)]
-#[command(name = "packetboat", version, about, disable_help_subcommand = true)]
+#[command(name = "packetboat", version, about)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -66,14 +66,19 @@ fn glance(status: &Value) -> String {
             spool["rejects"]
         );
     }
-    for link in status["links"].as_array().into_iter().flatten() {
+    let links = || status["links"].as_array().into_iter().flatten();
+    let all_books = || spool["links"].as_array().into_iter().flatten();
+    for link in links() {
         let name = text(&link["name"]);
-        let books =
-            spool["links"].as_array().into_iter().flatten().find(|books| books["name"] == name.as_str());
+        let books = all_books().find(|books| books["name"] == name.as_str());
         page.push_str(&link_glance(&name, link, books, now_ms));
     }
-    let orphans = spool["links"].as_array().into_iter().flatten();
-    for orphan in orphans.filter(|link| link["is_configured"] == false && link["backlog"]["lines"] != 0) {
+    let is_kept =
+        |books: &&Value| books["is_configured"] == true && !links().any(|link| link["name"] == books["name"]);
+    for books in all_books().filter(is_kept) {
+        _ = writeln!(page, "kept     {} {}", text(&books["name"]), books_glance(books, now_ms));
+    }
+    for orphan in all_books().filter(|link| link["is_configured"] == false && link["backlog"]["lines"] != 0) {
         _ = writeln!(
             page,
             "ORPHANED {}  {} metrics wait for a link that the topology no longer has",
@@ -89,24 +94,27 @@ fn link_glance(name: &str, link: &Value, books: Option<&Value>, now_ms: i64) -> 
     let since = age(now_ms - link["since_ms"].as_i64().unwrap_or(now_ms));
     let mut line = format!("link     {name}  {state} for {since}");
     if let Some(books) = books {
-        let oldest = match books["oldest_ms"].as_i64() {
-            Some(oldest_ms) => format!(", oldest {}", age(now_ms - oldest_ms)),
-            None => String::new(),
-        };
-        _ = write!(
-            line,
-            ", backlog {} metrics{oldest}, delivered {}",
-            books["backlog"]["lines"], books["delivered"]["lines"]
-        );
-        if books["aside"]["lines"] != 0 {
-            _ = write!(line, ", set aside {}", books["aside"]["lines"]);
-        }
+        line.push(',');
+        line.push_str(&books_glance(books, now_ms));
     }
     line.push('\n');
     if let Some(error) = link["last_error"].as_str().filter(|_| state != "up") {
         _ = writeln!(line, "         {error}");
     }
     line
+}
+
+fn books_glance(books: &Value, now_ms: i64) -> String {
+    let oldest = match books["oldest_ms"].as_i64() {
+        Some(oldest_ms) => format!(", oldest {}", age(now_ms - oldest_ms)),
+        None => String::new(),
+    };
+    let (backlog, delivered) = (&books["backlog"]["lines"], &books["delivered"]["lines"]);
+    let mut text = format!(" backlog {backlog} metrics{oldest}, delivered {delivered}");
+    if books["aside"]["lines"] != 0 {
+        _ = write!(text, ", set aside {}", books["aside"]["lines"]);
+    }
+    text
 }
 
 fn age(ms: i64) -> String {
@@ -146,6 +154,26 @@ mod tests {
         link     eu  down for 1m, backlog 12 metrics, oldest 1m, delivered 100
                  mq.example.net:61613: connection refused
         ORPHANED old  7 metrics wait for a link that the topology no longer has
+        ");
+    }
+
+    #[test]
+    fn an_agent_that_keeps_for_subscribers() {
+        let status = json!({
+            "mesh": "acme", "name": "dmz", "kind": "agent", "version": "0.1.0", "now_ms": 3_600_000,
+            "links": [],
+            "spool": {
+                "is_full": false, "used_bytes": 0, "limit_bytes": 4_294_967_296_u64, "rejects": 0,
+                "links": [
+                    {"name": "subscribers", "is_configured": true, "oldest_ms": 3_540_000,
+                     "backlog": {"lines": 12}, "delivered": {"lines": 100}, "aside": {"lines": 0}}
+                ]
+            }
+        });
+        insta::assert_snapshot!(glance(&status), @r"
+        agent dmz of mesh acme, packetboat 0.1.0
+        spool    accepting  0.0 MiB of 4.0 GiB used, 0 dead letters
+        kept     subscribers  backlog 12 metrics, oldest 1m, delivered 100
         ");
     }
 }

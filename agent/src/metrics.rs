@@ -279,10 +279,6 @@ impl LinkObserver for OneLink {
         self.confirm_seconds.observe(since_sent.as_secs_f64());
         self.delivery_age_seconds.observe(age.as_secs_f64());
     }
-
-    fn set_aside(&self, _lines: u64, _reason: &str) {
-        // The books of the spool count it.
-    }
 }
 
 impl LinkMetrics {

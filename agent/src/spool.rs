@@ -479,8 +479,7 @@ impl Spool {
     /// What it holds.
     pub fn report(&self) -> Result<Report, SpoolError> {
         let (usage, file_bytes) = (self.usage()?, self.file.database_bytes());
-        let report =
-            report::report(&self.db, &self.config, &self.limits, usage, file_bytes, self.is_full())?;
+        let report = report::report(&self.db, &self.config, &self.limits, usage, file_bytes, self.is_full())?;
         Ok(Report { rejects_trimmed: self.rejects.trimmed, ..report })
     }
 }

@@ -174,11 +174,11 @@ impl<S: Source, K: Sink> Session<'_, S, K> {
     }
 
     async fn set_aside(&mut self, lease: Lease, reason: &str) -> Result<(), End> {
-        let (key, carried) = (lease.key(), Carried::of(lease.batch()));
+        let key = lease.key();
         self.flight.ended(key);
         self.source.set_aside(lease, reason).await.map_err(End::Source)?;
         self.trouble.cleared(key);
-        self.watch.set_aside(&carried, reason);
+        self.watch.set_aside(reason);
         Ok(())
     }
 

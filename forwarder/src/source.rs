@@ -27,13 +27,6 @@ pub trait Source: Send {
     /// ready.
     fn lease(&mut self) -> impl Future<Output = Result<Lease, SourceEnd>> + Send;
 
-    /// Keeps the source alive (heart-beats, deadlines) while the pump has no room for another lease.
-    /// Ready only when the source has ended. Cancel-safe. A source without a session of its own has
-    /// nothing to do here.
-    fn tend(&mut self) -> impl Future<Output = SourceEnd> + Send {
-        std::future::pending()
-    }
-
     /// Done: the next hop has it. Deleting may happen later, in one go with others.
     fn confirm(
         &mut self,

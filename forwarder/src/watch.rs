@@ -20,8 +20,6 @@ pub trait LinkObserver: Send + Sync {
     /// The next hop has a batch of `lines`, this long after it was sent, and `age` after its oldest
     /// line was accepted.
     fn confirmed(&self, lines: u64, since_sent: Duration, age: Duration);
-    /// A batch of `lines` was put by.
-    fn set_aside(&self, lines: u64, reason: &str);
 }
 
 /// How a link stands.
@@ -158,14 +156,13 @@ impl LinkWatch {
     }
 
     /// A batch was put by.
-    pub(crate) fn set_aside(&self, carried: &Carried, reason: &str) {
+    pub(crate) fn set_aside(&self, reason: &str) {
         let mut shown = self.shown();
         shown.status.set_aside_batches += 1;
         if shown.set_asides.failed(Instant::now(), reason).is_some() {
             let (link, batches) = (self.name(), shown.status.set_aside_batches);
             tracing::warn!(link, batches, reason, "batches were set aside");
         }
-        self.0.observer.set_aside(carried.lines, reason);
     }
 
     fn mended(&self, shown: &mut Shown) {

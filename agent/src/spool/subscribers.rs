@@ -234,9 +234,8 @@ impl Loan {
 
     /// The subscriber does not take it, for this reason. Cancelled, it is given back.
     pub async fn set_aside(self, reason: &str) -> Result<(), DeskClosed> {
-        let (of, lines) = (self.of.clone(), self.lines);
+        let of = self.of.clone();
         self.end(Verdict::SetAside(reason.to_owned())).await?;
-        of.0.observer.set_aside(lines, reason);
         if let Some(Summary { attempts, .. }) = of.0.book().set_asides.failed(Instant::now(), reason) {
             tracing::warn!(batches = attempts, reason, "batches were set aside");
         }
@@ -310,7 +309,6 @@ mod tests {
         fn confirmed(&self, _lines: u64, _since_sent: Duration, _age: Duration) {
             self.0.fetch_add(1, Ordering::AcqRel);
         }
-        fn set_aside(&self, _lines: u64, _reason: &str) {}
     }
 
     #[tokio::test]

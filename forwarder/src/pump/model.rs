@@ -278,7 +278,6 @@ impl LinkObserver for Deaf {
     fn link_up(&self, _: bool) {}
     fn reconnected(&self) {}
     fn confirmed(&self, _: u64, _: Duration, _: Duration) {}
-    fn set_aside(&self, _: u64, _: &str) {}
 }
 
 pub(crate) fn watch() -> LinkWatch {

@@ -109,11 +109,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> StompSink<S> {
         }
     }
 
-    /// The session beneath, for what CONNECTED said.
-    pub fn connection(&self) -> &Connection<S> {
-        &self.connection
-    }
-
     /// Sent, and not told to be done.
     fn in_flight(&self) -> usize {
         self.in_flight.len() + self.heard.len()

@@ -3,14 +3,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::outage::{Outage, Summary};
-
-/// Failures that follow within this time are summed up in one line of the log.
-const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// How the connections to one Graphite are. Shared; made once per link, not once per pool.
 #[derive(Debug)]
@@ -25,8 +21,7 @@ pub struct PoolHealth {
 #[derive(Debug, Default)]
 struct Trouble {
     last_error: Option<String>,
-    logged_at: Option<Instant>,
-    failures: u64,
+    /// Since the last line of the log.
     leases_lost: u64,
     was_connected: bool,
     outage: Outage,
@@ -44,7 +39,8 @@ impl PoolHealth {
     }
 
     /// Connections that stand and take metrics; half-closed ones are not counted.
-    pub fn connections(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
@@ -65,17 +61,11 @@ impl PoolHealth {
     pub(super) fn set_connections(&self, count: usize, now: Instant) {
         let before = self.connections.swap(count, Ordering::Relaxed);
         let mut trouble = self.trouble();
-        if before == 0 && count > 0 {
+        if count > before {
             let is_first = !std::mem::replace(&mut trouble.was_connected, true);
             let mended = trouble.outage.mended(now);
             if is_first || mended.is_some() {
                 tracing::info!(link = self.name, "connected to Graphite");
-            }
-        } else if before > 0 && count == 0 {
-            let error = trouble.last_error.clone().unwrap_or_default();
-            if let Some(Summary { lasted, attempts }) = trouble.outage.failed(now, &error) {
-                let times = attempts;
-                tracing::warn!(link = self.name, error, times, ?lasted, "no connection to Graphite");
             }
         }
     }
@@ -88,19 +78,17 @@ impl PoolHealth {
     /// A dial failed, or a connection broke with so many leases on it.
     pub(super) fn failed(&self, error: String, leases: usize, now: Instant) {
         let mut trouble = self.trouble();
-        trouble.failures += 1;
         trouble.leases_lost += leases as u64;
-        if trouble.logged_at.is_none_or(|at| now >= at + LOG_EVERY) {
+        if let Some(Summary { lasted, attempts }) = trouble.outage.failed(now, &error) {
+            let batches_to_send_again = std::mem::take(&mut trouble.leases_lost);
             tracing::warn!(
                 link = self.name,
                 error,
-                failures = trouble.failures,
-                batches_to_send_again = trouble.leases_lost,
-                "Graphite connection failed"
+                attempts,
+                ?lasted,
+                batches_to_send_again,
+                "a connection to Graphite failed"
             );
-            trouble.logged_at = Some(now);
-            trouble.failures = 0;
-            trouble.leases_lost = 0;
         }
         trouble.last_error = Some(error);
     }

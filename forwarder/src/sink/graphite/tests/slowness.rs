@@ -11,6 +11,15 @@ use super::{Rig, first, limits, reads_all, upstream};
 use crate::lease::LeaseKey;
 use crate::sink::{Event, Sink, SinkEnd};
 
+/// Reads nothing before `gate` is opened.
+fn hanging(gate: &Gate) -> Receiver {
+    let gate = gate.clone();
+    Receiver::start(move |mut peer| {
+        gate.wait();
+        peer.read_to_fin();
+    })
+}
+
 #[tokio::test]
 async fn one_that_never_answers_the_half_close_is_waited_for_and_then_the_pool_is_silent() {
     let gate = Gate::default();
@@ -63,11 +72,7 @@ async fn one_connection_that_never_answers_is_given_up_while_others_are_confirme
 #[tokio::test]
 async fn slow_is_not_down() {
     let gate = Gate::default();
-    let wait = gate.clone();
-    let receiver = Receiver::start(move |mut peer| {
-        wait.wait();
-        peer.read_to_fin();
-    });
+    let receiver = hanging(&gate);
     let mut rig = Rig::to(&receiver, 2, limits()).await;
     let text = "m.slow 1 1700000000\n".repeat(3000);
     let mut sent = 0;
@@ -89,11 +94,7 @@ async fn slow_is_not_down() {
 #[tokio::test]
 async fn a_hung_graphite_does_not_stop_another() {
     let gate = Gate::default();
-    let wait = gate.clone();
-    let hung = Receiver::start(move |mut peer| {
-        wait.wait();
-        peer.read_to_fin();
-    });
+    let hung = hanging(&gate);
     let alive = Receiver::start(reads_all());
     let mut rig = Rig::open(&upstream(&[hung.endpoint(), alive.endpoint()], 2), limits()).await;
     let text = "m.hung 1 1700000000\n".repeat(3000);
@@ -116,11 +117,7 @@ async fn a_hung_graphite_does_not_stop_another() {
 #[tokio::test]
 async fn one_that_has_been_asked_as_often_as_it_may_be_stops_no_other() {
     let gate = Gate::default();
-    let wait = gate.clone();
-    let hung = Receiver::start(move |mut peer| {
-        wait.wait();
-        peer.read_to_fin();
-    });
+    let hung = hanging(&gate);
     let alive = Receiver::start(reads_all());
     let mut rig = Rig::open(&upstream(&[hung.endpoint(), alive.endpoint()], 2), limits()).await;
     let endpoint = |rig: &Rig, lane: usize| rig.pool.lanes[lane].connection().map(Connection::endpoint);

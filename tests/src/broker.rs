@@ -20,7 +20,7 @@ use crate::ports::Port;
 use crate::process::Process;
 use crate::scratch::Scratch;
 use crate::stomp::Stomp;
-use crate::wait::until;
+use crate::wait::{until, when};
 
 pub use cluster::Cluster;
 
@@ -147,6 +147,20 @@ impl Broker {
         }
     }
 
+    /// Waits until its files say something of `queue`. RabbitMQ confirms messages once they are on disk, and writes
+    /// down a little later that there is the queue: killed before, it has lost both.
+    pub fn has_on_disk(&mut self, queue: &str) {
+        let name = queue.trim_start_matches("/queue/").to_owned();
+        let folder = match self.kind {
+            Kind::RabbitMq => "mnesia",
+            Kind::ActiveMq => "data",
+        };
+        let folder = self.own().scratch.path().join(folder);
+        until(START_LIMIT, &format!("{name} in {}", folder.display()), || {
+            when(says(&folder, name.as_bytes()).unwrap_or(false), "not yet")
+        });
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         for process in &mut self.own().processes {
@@ -205,6 +219,22 @@ impl Instance {
             .iter_mut()
             .find_map(|process| process.ended().map(|status| (process.name().to_owned(), status)))
     }
+}
+
+/// Whether a file in `folder`, or below it, holds `text`.
+fn says(folder: &Path, text: &[u8]) -> io::Result<bool> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        // What is gone by now says nothing.
+        let found = match path.is_dir() {
+            true => says(&path, text).unwrap_or(false),
+            false => std::fs::read(&path).is_ok_and(|bytes| memchr::memmem::find(&bytes, text).is_some()),
+        };
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn login(address: SocketAddr) -> io::Result<Stomp> {

@@ -61,6 +61,8 @@ fn what_was_in_flight_when_the_broker_died_comes_again(kind: Kind) {
     drain.fill(&points, points.all());
     let consumer = &drain.consumers[0];
     until(LIMIT, "lines in flight", || when(consumer.sink.proxy().is_held(), "not yet"));
+    let queue = drain.queue.clone();
+    drain.broker.has_on_disk(&queue);
     drain.broker.kill();
     until(LIMIT, "the consumer to notice", || {
         let link = consumer.link();

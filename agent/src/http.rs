@@ -25,9 +25,10 @@ use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::spool::{Desk, DeskClosed, Report, SpoolError};
 
 /// Connections at a time. Those who wish to be next wait in the kernel.
-const CONNECTIONS_MAX: usize = 64;
-/// For a client to send the head of a request, the next one of a connection that stands too.
-const HEAD_TIME: Duration = Duration::from_secs(30);
+const CONNECTIONS_MAX: usize = 1024;
+/// For a client to send the head of a request, the next one of a connection that stands too: who asks once a
+/// minute keeps it.
+const HEAD_TIME: Duration = Duration::from_secs(75);
 /// For a request that has begun when the node stops.
 const FAREWELL: Duration = Duration::from_secs(1);
 

@@ -64,6 +64,13 @@ impl Peers {
         }
     }
 
+    /// Whether what a session says as a subscriber is what a node says, which gets batches as they are stored and
+    /// names what it can never take. A link from it need not be declared: the files of the two may be of two
+    /// ages, and only by its number is a batch known that comes round.
+    pub fn is_node(rights: &Rights, claimed: Option<&[u8]>) -> bool {
+        if rights.login().is_none() { claimed.is_some() } else { rights.node().is_some() }
+    }
+
     fn find(&self, name: &[u8]) -> Option<TrustedPeer> {
         self.0.iter().find(|peer| peer.name().as_bytes() == name).cloned()
     }

@@ -418,7 +418,7 @@ impl<R: Reader> Inflow<R> {
     /// in flight.
     async fn slow_down(&self, lines: u64) {
         let too_fast = self.visitor.visit.as_ref().and_then(|visit| visit.sent(lines, Instant::now()));
-        if let Some(due) = too_fast.filter(|_| !self.session.is_node()) {
+        if let Some(due) = too_fast.filter(|_| !self.session.is_peer()) {
             // Whether it was stopped meanwhile is asked before the next read.
             self.common.stop.run_until_cancelled(sleep_until(due)).await;
         }

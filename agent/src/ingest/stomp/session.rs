@@ -14,7 +14,7 @@ use forwarder::wire::{self, Decoded};
 use tokio::time::Instant;
 
 use crate::ingest::line::{self, Checked};
-use crate::users::{Credentials, Rights, TrustedPeer};
+use crate::users::{Credentials, Peers, Rights, TrustedPeer};
 
 pub(super) use subscriber::Delivery;
 
@@ -53,6 +53,8 @@ pub(super) struct Session {
     subscriptions: Subscriptions<Held>,
     /// The node that the client is. `None`: it is none, and its `packetboat-*` headers say nothing.
     peer: Option<TrustedPeer>,
+    /// Whether it is a node, declared or not.
+    is_node: bool,
     /// Lines of SENDs that the caller has not taken yet, and their RECEIPTs.
     pub(super) gathered: Gathered,
     /// Frames for the client that may leave at once.
@@ -150,6 +152,7 @@ impl Session {
             transactions,
             subscriptions: Subscriptions::new(),
             peer: None,
+            is_node: false,
             gathered: Gathered::new(queues),
             replies: Vec::new(),
             settings,
@@ -238,6 +241,7 @@ impl Session {
         let Some(Settled { version, beats, node }) = self.settled.take() else { return Action::GoOn };
         self.version = version;
         self.connected = true;
+        self.is_node = Peers::is_node(&rights, node.as_deref());
         self.peer = match self.settings.peers.trusted(&rights, node.as_deref()) {
             Ok(peer) => peer,
             Err(other) => return self.refuse(other.into(), None),
@@ -262,8 +266,8 @@ impl Session {
         Action::Open(beats)
     }
 
-    /// Whether the client is another node.
-    pub(super) fn is_node(&self) -> bool {
+    /// Whether the client is another node, from which a link is declared.
+    pub(super) fn is_peer(&self) -> bool {
         self.peer.is_some()
     }
 

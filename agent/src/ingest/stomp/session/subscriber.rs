@@ -30,13 +30,8 @@ impl Session {
         if !self.settings.serves {
             return Err(Refusal::NotServed(destination.clone()));
         }
-        let subscription = self.subscriptions.subscribe(
-            frame,
-            self.version,
-            queue,
-            destination.as_bytes(),
-            self.is_node(),
-        )?;
+        let subscription =
+            self.subscriptions.subscribe(frame, self.version, queue, destination.as_bytes(), self.is_node)?;
         let receipt = self.receipt(frame);
         self.replies.extend(receipt);
         Ok(Action::Subscribe(subscription))
@@ -72,7 +67,7 @@ impl Session {
         let receipt = self.receipt(frame);
         self.replies.extend(receipt);
         // A node of ours tells why it can never take a batch.
-        if let Some(said) = frame.header("packetboat-reason").filter(|_| self.is_node()) {
+        if let Some(said) = frame.header("packetboat-reason").filter(|_| self.is_node) {
             return Ok(Action::SetAside { loans, reason: reason(&said) });
         }
         loans.into_iter().for_each(Held::refused);

@@ -148,6 +148,20 @@ mod tests {
     }
 
     #[test]
+    fn whoever_subscribes_is_a_node_by_its_claim_or_by_its_user() {
+        let producer = Rights::of(&user("web"));
+        for (rights, claimed, expected) in [
+            (&Rights::of_everybody(), Some("unlinked"), true),
+            (&Rights::of_everybody(), None, false),
+            (&node_user("unlinked"), None, true),
+            (&producer, Some("eu-edge"), false),
+            (&producer, None, false),
+        ] {
+            assert_eq!(Peers::is_node(rights, claimed.map(str::as_bytes)), expected, "{claimed:?}");
+        }
+    }
+
+    #[test]
     fn a_node_brings_only_the_origins_behind_its_link() {
         let peer = peers().trusted(&node_user("eu-edge"), None).unwrap().unwrap();
         assert!(peer.may_bring(b"eu-edge") && peer.may_bring(b"dmz-web"));

@@ -10,6 +10,9 @@ use crate::scratch::Scratch;
 /// Says that this machine may not mount, and that the tests of disks are to be passed over.
 const NO_MOUNT: &str = "PACKETBOAT_NO_MOUNT";
 const MIB: u64 = 1024 * 1024;
+const LARGEST_PIECE: usize = 1024 * 1024;
+/// That of an ext4 as small as these.
+const BLOCK: usize = 1024;
 
 /// Whether disks can be tested here. Only whoever runs the tests may say that they cannot.
 pub fn can_mount() -> bool {
@@ -58,15 +61,15 @@ impl Disk {
     pub fn fill(&self) {
         let filler = File::options().create(true).append(true).open(&self.filler);
         let mut filler = filler.expect("the filler can be opened");
-        for chunk_bytes in [1024 * 1024, 4096, 1] {
-            let chunk = vec![0; chunk_bytes];
-            let full = loop {
-                match filler.write_all(&chunk).and_then(|()| filler.sync_all()) {
-                    Ok(()) => {}
-                    Err(error) => break error,
-                }
-            };
-            assert_eq!(full.kind(), ErrorKind::StorageFull, "the disk cannot be filled: {full}");
+        // In ever smaller pieces down to a block. An agent that gives room back meanwhile makes them large
+        // again: by blocks, each synced, its reserve takes minutes on a slow disk.
+        let mut bytes = LARGEST_PIECE;
+        while bytes >= BLOCK {
+            match filler.write_all(&vec![0; bytes]).and_then(|()| filler.sync_all()) {
+                Ok(()) => bytes = LARGEST_PIECE,
+                Err(error) if error.kind() == ErrorKind::StorageFull => bytes /= 4,
+                Err(error) => panic!("the disk cannot be filled: {error}"),
+            }
         }
     }
 

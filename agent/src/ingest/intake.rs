@@ -24,6 +24,9 @@ use crate::spool::{Commit, CommitError, Desk, Entry, Loan, RawBatch, Reject};
 /// The queue of what names none: the first one of the topology.
 pub const DEFAULT_QUEUE: usize = 0;
 
+/// Between two looks at whether the link has taken what waits.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
 /// Takes checked lines towards the spool. Cheap to clone; one per agent.
 #[derive(Clone)]
 pub struct Intake(Arc<Shared>);
@@ -222,19 +225,24 @@ impl Intake {
             let Some((since, commit)) = lane.waiting() else {
                 continue;
             };
-            let due = if self.0.desk.has_waiting(lane.link_set) {
-                since + self.0.commit_interval
-            } else {
-                pace.next_commit(Instant::now())
-            };
             tokio::select! {
-                () = sleep_until(due) => {}
+                () = self.due(lane, since, &mut pace) => {}
                 () = stop.cancelled() => {}
             }
             self.seal_if_open(lane, &commit).await;
         }
         if let Some((_, commit)) = lane.waiting() {
             self.seal_if_open(lane, &commit).await;
+        }
+    }
+
+    /// Waits until the open batch of `lane`, which has had lines `since` then, is to be sealed. What waits for a
+    /// link may just be on its way to it from its commit, so it is looked at again before it is a backlog.
+    async fn due(&self, lane: &Lane, since: Instant, pace: &mut CommitPace) {
+        sleep_until(pace.next_commit(Instant::now())).await;
+        let latest = since + self.0.commit_interval;
+        while self.0.desk.has_waiting(lane.link_set) && Instant::now() < latest {
+            sleep_until(latest.min(Instant::now() + LOOK_AGAIN)).await;
         }
     }
 

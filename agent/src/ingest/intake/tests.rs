@@ -1,14 +1,17 @@
 //! The intake on a real spool, whose thread starts when the test says so.
 
+use forwarder::Source as _;
 use futures_util::FutureExt;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
 use crate::ingest::{Input, line};
-use crate::spool::{DeskWorker, Spool, SpoolConfig};
+use crate::spool::{DeskWorker, Spool, SpoolConfig, SpoolSource};
 
 const LIMIT: Duration = Duration::from_secs(20);
+/// Of a backlog; longer than any test waits.
+const COMMIT_INTERVAL: Duration = Duration::from_secs(3600);
 /// More than a batch holds.
 const MANY_LINES: usize = 2500;
 
@@ -32,7 +35,7 @@ impl Agent {
         let spool = Spool::open(config, clock.now_ms()).unwrap();
         let (desk, worker) = Desk::new(spool, Arc::clone(&metrics), clock.clone());
         let router = Router::to_one_link();
-        let intake = Intake::new(router, desk.clone(), metrics, clock, Duration::from_millis(20));
+        let intake = Intake::new(router, desk.clone(), metrics, clock, COMMIT_INTERVAL);
         Self { intake, desk, worker, _dir: dir }
     }
 }
@@ -95,4 +98,27 @@ async fn whoever_cannot_wait_for_room_is_not_made_to() {
     let from = Sender { input: Input::Udp, peer: "udp".into() };
     assert!(intake.accept(&from, DEFAULT_QUEUE, &mut checked(1)).now_or_never().is_none());
     assert!(intake.take(&from, DEFAULT_QUEUE, &mut checked(1)).now_or_never().is_some());
+}
+
+/// Lines that come between the commit of those before them and their way to the link.
+#[tokio::test]
+async fn what_is_on_its_way_to_the_link_is_no_backlog() {
+    let Agent { intake, desk, worker, _dir } = Agent::new();
+    std::thread::spawn(move || worker.run());
+    let mut source = SpoolSource::new(desk, 0);
+    let live = async {
+        let first = intake.accept(&sender("a"), DEFAULT_QUEUE, &mut checked(1)).await;
+        assert_eq!(first.committed().await, Ok(()));
+        let second = intake.accept(&sender("a"), DEFAULT_QUEUE, &mut checked(1)).await;
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        let lease = source.lease().await.unwrap();
+        assert_eq!(second.committed().await, Ok(()));
+        drop(lease);
+    };
+    tokio::select! {
+        word = timeout(LIMIT, live) => word.expect("it waits as behind a backlog"),
+        () = intake.keep_sealing(CancellationToken::new()) => panic!("it seals until it is told to stop"),
+    }
 }

@@ -26,9 +26,9 @@ use crate::spool::{Desk, LinkSet, QueueConfig, Spool, SpoolConfig};
 use crate::tls::{self, LinkCertificates};
 use crate::uplink::{GraphiteUplink, Subscriber};
 
-/// Messages that the broker may push before they are acknowledged: enough for a second of one-line
-/// messages, and with full batches 16 MiB.
-const PREFETCH: u16 = 256;
+/// Messages that the broker may push before they are acknowledged. Graphite's receipt takes a quarter of a second,
+/// so it takes many of them where each has one line; where they are full, their bytes are bounded.
+const PREFETCH: u16 = 4096;
 /// Limit of the spool that holds the dead letters; they may have half of it.
 const DEAD_LETTERS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 

@@ -62,6 +62,8 @@ pub use writer::{Taken, Writer};
 
 /// Free pages that one idle moment returns to the disk.
 const VACUUM_SLICE_PAGES: u64 = 2048;
+/// With no more than this in use the file is written anew: to return its free pages one by one takes longer.
+const REWRITE_PAGES_MAX: u64 = 512;
 /// So much of the disk the log has from the start: more than the confirmations of one group write.
 const LOG_CLAIMED_BYTES: u64 = 1024 * 1024;
 /// What a full log and one more group bring into the database at most.
@@ -447,10 +449,16 @@ impl Spool {
         Ok(())
     }
 
-    /// Vacuums a slice if a quarter of the pages is free.
+    /// Returns free pages if a quarter of them is free: all of an almost empty file, else a slice.
     fn shrink(&self) -> Result<(), SpoolError> {
         let (pages, free) = schema::page_counts(&self.db)?;
-        if free > VACUUM_SLICE_PAGES && free * 4 > pages {
+        if free <= VACUUM_SLICE_PAGES || free * 4 <= pages {
+            return Ok(());
+        }
+        if pages - free <= REWRITE_PAGES_MAX {
+            // The file is cut when the log is copied into it.
+            self.db.execute_batch("VACUUM; PRAGMA wal_checkpoint(PASSIVE)")?;
+        } else {
             self.db.pragma(None, "incremental_vacuum", VACUUM_SLICE_PAGES, |_| Ok(()))?;
         }
         Ok(())

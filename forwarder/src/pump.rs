@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -128,6 +129,10 @@ impl<S: Source, K: Sink> Session<'_, S, K> {
         let in_window = self.flight.0.len() < self.trouble.window();
         let room = !closing && in_window && self.sink.has_room();
         if room && let Some(lease) = self.take_due() {
+            return Ok(Turn::Lent(lease));
+        }
+        // What is ready goes before the sink is listened to, so that it writes more at a time.
+        if room && let Some(Ok(lease)) = self.source.lease().now_or_never() {
             return Ok(Turn::Lent(lease));
         }
         tokio::select! {

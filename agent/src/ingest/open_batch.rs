@@ -79,13 +79,15 @@ impl OpenBatch {
     /// Bytes and count of the leading lines that fit. A line is never too large for an empty batch.
     fn fitting(&self, lines: &[u8]) -> (usize, u32) {
         let room = BATCH_RAW_BYTES_MAX.saturating_sub(self.batch.raw.len());
-        let mut fitting = (0, 0);
-        for (lf, count) in memchr::memchr_iter(b'\n', lines).zip(1..) {
-            if lf + 1 > room || self.batch.lines + count > BATCH_LINES_MAX {
-                break;
+        let bytes = memchr::memrchr(b'\n', &lines[..lines.len().min(room)]).map_or(0, |lf| lf + 1);
+        let count = memchr::memchr_iter(b'\n', &lines[..bytes]).count();
+        let count_max = BATCH_LINES_MAX.saturating_sub(self.batch.lines);
+        match u32::try_from(count) {
+            Ok(count) if count <= count_max => (bytes, count),
+            _ => {
+                let last = memchr::memchr_iter(b'\n', lines).zip(1..).take(count_max as usize).last();
+                last.map_or((0, 0), |(lf, count)| (lf + 1, count))
             }
-            fitting = (lf + 1, count);
         }
-        fitting
     }
 }

@@ -7,10 +7,12 @@
 //! receipt, because a repeated fsync can report success on lost pages.
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use forwarder::{Clock, LeaseKey};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 use crate::spool::leases::LinkLeases;
@@ -26,6 +28,12 @@ const SLOTS: usize = 64;
 const GROUP_MAX: usize = 64;
 /// Words of next hops that wait to be written: nobody waits for them, so they go with the next lines.
 const SETTLES_MAX: usize = 32;
+/// What comes within this time of a commit belongs to a steady stream, in which commits are
+const QUIET: Duration = Duration::from_millis(1);
+/// so far apart, unless there are
+const APART: Duration = Duration::from_millis(5);
+/// so many entries to be committed: a commit costs about as much for one of them as for ten.
+const ENOUGH: usize = 32;
 
 /// The way to the spool's thread. Cheap to clone; the thread ends when all are gone.
 #[derive(Clone)]
@@ -35,9 +43,32 @@ pub struct Desk {
     /// By queue, whether nothing is taken for it.
     full: watch::Receiver<Arc<[bool]>>,
     press: Arc<Press>,
+    words: Arc<Words>,
     /// By link.
     leases: Arc<[Arc<LinkLeases>]>,
     link_sets: Arc<[LinkSet]>,
+}
+
+/// The next hops' words that are not taken to be written yet. No more than there are leases.
+#[derive(Debug, Default)]
+struct Words(Mutex<Vec<Settle>>);
+
+impl Words {
+    /// Adds one; tells how many there are.
+    fn add(&self, settle: Settle) -> usize {
+        let mut words = self.lock();
+        words.push(settle);
+        words.len()
+    }
+
+    fn take(&self) -> Vec<Settle> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Settle>> {
+        // Nothing panics while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What becomes durable together, or not at all.
@@ -123,11 +154,8 @@ enum Command {
         owed: Owed,
         uncommitted: Uncommitted,
     },
-    Settle {
-        link: usize,
-        rows: RangeInclusive<i64>,
-        verdict: Verdict,
-    },
+    /// There are words to be written.
+    Settle,
     Lend {
         link: usize,
         raw_bytes_max: usize,
@@ -148,10 +176,21 @@ impl Desk {
             slots: Arc::new(Semaphore::new(SLOTS)),
             full,
             press: Arc::default(),
+            words: Arc::default(),
             leases: spool.links.iter().map(|link| Arc::clone(&link.leases)).collect(),
             link_sets: spool.config.link_sets.iter().cloned().collect(),
         };
-        (desk, DeskWorker { spool, inbox, left_over: Group::default(), full: tell_full, metrics, clock })
+        let worker = DeskWorker {
+            spool,
+            inbox,
+            words: Arc::clone(&desk.words),
+            left_over: Group::default(),
+            committed_at: None,
+            full: tell_full,
+            metrics,
+            clock,
+        };
+        (desk, worker)
     }
 
     /// Waits until the spool takes metrics for a queue. Cancel-safe.
@@ -218,18 +257,17 @@ impl Desk {
         self.send(Command::Tick).await
     }
 
-    /// Ends a lease of link number `link`, with the next lines. Cancel-safe: unless it is done at once, it
-    /// is not done at all.
-    pub(super) async fn end_lease(
-        &self,
-        link: usize,
-        key: LeaseKey,
-        verdict: Verdict,
-    ) -> Result<(), DeskClosed> {
-        let place = self.commands.reserve().await.map_err(|_| DeskClosed)?;
+    /// Ends a lease of link number `link`, with the next lines.
+    pub(super) fn end_lease(&self, link: usize, key: LeaseKey, verdict: Verdict) -> Result<(), DeskClosed> {
+        if self.commands.is_closed() {
+            return Err(DeskClosed);
+        }
         // One that was dropped at a limit meanwhile is known to the books only.
-        if let Some(rows) = self.leases[link].end(key) {
-            place.send(Command::Settle { link, rows, verdict });
+        let Some(rows) = self.leases[link].end(key) else { return Ok(()) };
+        let waiting = self.words.add((link, rows, verdict));
+        if waiting >= SETTLES_MAX || self.full.borrow().contains(&true) {
+            // With an inbox full of commands the thread comes to them anyway.
+            drop(self.commands.try_send(Command::Settle));
         }
         Ok(())
     }
@@ -257,9 +295,12 @@ impl Desk {
 pub struct DeskWorker {
     spool: Spool,
     inbox: mpsc::Receiver<Command>,
+    words: Arc<Words>,
     /// Words of the next hops that are not written yet; and while the disk has no room for them, the
     /// wish for more, so that they stay few.
     left_over: Group,
+    /// When the last commit ended.
+    committed_at: Option<Instant>,
     full: watch::Sender<Arc<[bool]>>,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -284,23 +325,50 @@ impl DeskWorker {
         while let Some(first) = self.inbox.blocking_recv() {
             let mut group = std::mem::take(&mut self.left_over);
             group.take(first);
-            while group.len() < GROUP_MAX {
-                let Ok(next) = self.inbox.try_recv() else { break };
-                group.take(next);
-            }
+            self.take_waiting(&mut group);
+            self.gather(&mut group);
             self.work(group)?;
         }
         let mut rest = std::mem::take(&mut self.left_over);
+        rest.settles.extend(self.words.take());
         if rest.settles.is_empty() { Ok(()) } else { self.commit(&mut rest) }
     }
 
+    fn take_waiting(&mut self, group: &mut Group) {
+        while group.len() < GROUP_MAX {
+            let Ok(next) = self.inbox.try_recv() else { break };
+            group.take(next);
+        }
+    }
+
+    /// In a steady stream, waits for more to commit, as long as more comes and nothing else is to be done.
+    fn gather(&mut self, group: &mut Group) {
+        let Some(since) = self.committed_at.filter(|last| last.elapsed() < QUIET) else { return };
+        let mut before = 0;
+        while group.appends.len() > before
+            && group.appends.len() < ENOUGH
+            && group.after.is_empty()
+            && since.elapsed() < APART
+        {
+            before = group.appends.len();
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "this thread is the spool's own, and time is all it waits for"
+            )]
+            std::thread::sleep(QUIET);
+            self.take_waiting(group);
+        }
+    }
+
     fn work(&mut self, mut group: Group) -> Result<(), SpoolError> {
+        group.settles.extend(self.words.take());
         if self.spool.is_disk_full() {
             // The reserve is for what leaves.
             group.answer_appending(&CommitError::Full);
         }
         if self.is_due(&group) {
             self.commit(&mut group)?;
+            self.tell_full();
         } else {
             self.left_over.settles = std::mem::take(&mut group.settles);
         }
@@ -313,22 +381,30 @@ impl DeskWorker {
                 Command::Lend { link, raw_bytes_max, reply } => self.lend(link, raw_bytes_max, reply),
                 Command::Look(look) => {
                     look(&mut self.spool);
+                    self.tell_full();
                     Ok(())
                 }
-                Command::Tick => self.spool.look_after(),
-                Command::Append { .. } | Command::Settle { .. } => Ok(()),
+                Command::Tick => {
+                    let done = self.spool.look_after();
+                    self.tell_full();
+                    done
+                }
+                Command::Append { .. } | Command::Settle => Ok(()),
             };
             if let Err(error) = done {
                 self.recover(error)?;
             }
         }
+        Ok(())
+    }
+
+    fn tell_full(&self) {
         let now_full = self.spool.full_queues();
         self.full.send_if_modified(|full| {
             let changed = *full != now_full;
             *full = now_full;
             changed
         });
-        Ok(())
     }
 
     /// Whether what is not written cannot wait for more.
@@ -377,7 +453,7 @@ impl DeskWorker {
         appends: &[(Entry, Owed, Uncommitted)],
         settles: &[Settle],
     ) -> Result<(), SpoolError> {
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         let entries = || appends.iter().map(|(entry, ..)| entry);
         // What only leaves makes room by itself, though the log grows for a moment: nothing is dropped for it.
         let appends_any = entries().any(Entry::appends);
@@ -409,7 +485,9 @@ impl DeskWorker {
             }
             Ok((new, duplicates))
         })?;
-        self.metrics.committed(start.elapsed().as_secs_f64());
+        let end = Instant::now();
+        self.committed_at = Some(end);
+        self.metrics.committed((end - start).as_secs_f64());
         new.into_iter().for_each(|sealed| self.metrics.accepted(&sealed.inputs));
         duplicates.into_iter().for_each(|origin| self.metrics.duplicate(origin));
         Ok(())
@@ -433,6 +511,7 @@ impl DeskWorker {
         match error {
             SpoolError::Full(_) => {
                 self.spool.give_up_reserve();
+                self.tell_full();
                 Ok(())
             }
             SpoolError::Corrupt(cause) => self.spool.replace_corrupt(self.clock.now_ms(), cause),
@@ -449,7 +528,8 @@ impl Group {
     fn take(&mut self, command: Command) {
         match command {
             Command::Append { entry, owed, uncommitted } => self.appends.push((entry, owed, uncommitted)),
-            Command::Settle { link, rows, verdict } => self.settles.push((link, rows, verdict)),
+            // The words themselves are taken when it is known what they go with.
+            Command::Settle => {}
             later => self.after.push(later),
         }
     }

@@ -34,6 +34,8 @@ pub(super) fn set_up(db: &Connection, checkpoint_pages: u32) -> Result<(), rusql
     db.pragma_update(None, "wal_autocheckpoint", checkpoint_pages)?;
     db.pragma_update(None, "journal_size_limit", u64::from(checkpoint_pages) * 4096)?;
     db.pragma_update(None, "cache_size", -4096)?;
+    // What a VACUUM writes anew is small, and the folder of temporary files may be anywhere.
+    db.pragma_update(None, "temp_store", "MEMORY")?;
     // Without this guarantee SQLite plans most statements anew for each value that is bound to them.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     db.set_prepared_statement_cache_capacity(64);

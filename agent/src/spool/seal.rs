@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use forwarder::{Encoding, Part};
 use zstd::bulk::Compressor;
+use zstd::zstd_safe::compress_bound;
 
 use crate::ingest::Input;
 use crate::spool::{RawBatch, Reject};
@@ -61,9 +62,15 @@ impl Sealed {
     }
 }
 
-/// Seals batches; keeps the compressors' memory from batch to batch.
+/// Seals batches; keeps its memory from batch to batch.
 #[derive(Default)]
-pub(super) struct Press(Mutex<Vec<Compressor<'static>>>);
+pub(super) struct Press(Mutex<Vec<Plate>>);
+
+/// What one batch at a time is compressed with, and into.
+struct Plate {
+    compressor: Compressor<'static>,
+    compressed: Vec<u8>,
+}
 
 impl Press {
     /// Compresses `batch` for `link_set`.
@@ -87,18 +94,26 @@ impl Press {
         }
     }
 
+    /// Into no more memory than it needs, as it may wait for its commit.
     fn compress(&self, raw: &[u8]) -> io::Result<Vec<u8>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut compressor = match kept {
-            Some(compressor) => compressor,
-            None => {
-                let mut compressor = Compressor::new(ZSTD_LEVEL)?;
-                compressor.include_checksum(true)?;
-                compressor
-            }
+        let mut plate = match kept {
+            Some(plate) => plate,
+            None => Plate::new()?,
         };
-        let body = compressor.compress(raw)?;
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(compressor);
+        plate.compressed.clear();
+        plate.compressed.reserve(compress_bound(raw.len()));
+        plate.compressor.compress_to_buffer(raw, &mut plate.compressed)?;
+        let body = plate.compressed.clone();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(plate);
         Ok(body)
+    }
+}
+
+impl Plate {
+    fn new() -> io::Result<Self> {
+        let mut compressor = Compressor::new(ZSTD_LEVEL)?;
+        compressor.include_checksum(true)?;
+        Ok(Self { compressor, compressed: Vec::new() })
     }
 }

@@ -9,10 +9,10 @@ use tokio::sync::oneshot;
 use crate::spool::leases::{LinkLeases, key_of};
 use crate::spool::{Desk, Lent, Verdict};
 
-/// Raw bytes that are read ahead at a time.
-const READ_AHEAD_BYTES: usize = 512 * 1024;
+/// Raw bytes that are read ahead at a time; they are held as they are stored, a sixth of it.
+const READ_AHEAD_BYTES: usize = 2 * 1024 * 1024;
 /// With fewer leases ready than this, more are asked for: the desk may be in the middle of an fsync.
-const READY_MIN: usize = 8;
+const READY_MIN: usize = 16;
 
 /// Lends what waits for one link. One for each link.
 pub struct SpoolSource {
@@ -53,9 +53,8 @@ impl SpoolSource {
         }
     }
 
-    /// Cancel-safe: a lease that is not ended is given back.
-    async fn end(&self, lease: Lease, verdict: Verdict) -> Result<(), SourceEnd> {
-        self.desk.end_lease(self.link, lease.key(), verdict).await.map_err(|_| SourceEnd::Closed)?;
+    fn end(&self, lease: Lease, verdict: Verdict) -> Result<(), SourceEnd> {
+        self.desk.end_lease(self.link, lease.key(), verdict).map_err(|_| SourceEnd::Closed)?;
         lease.end();
         Ok(())
     }
@@ -93,10 +92,10 @@ impl Source for SpoolSource {
 
     async fn confirm(&mut self, lease: Lease, receipt: Receipt) -> Result<(), SourceEnd> {
         debug_assert_eq!(lease.key(), receipt.key());
-        self.end(lease, Verdict::Delivered).await
+        self.end(lease, Verdict::Delivered)
     }
 
     async fn set_aside(&mut self, lease: Lease, reason: &str) -> Result<(), SourceEnd> {
-        self.end(lease, Verdict::SetAside(reason.to_owned())).await
+        self.end(lease, Verdict::SetAside(reason.to_owned()))
     }
 }

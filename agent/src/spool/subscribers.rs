@@ -132,7 +132,7 @@ impl Subscribers {
                 return Ok((loan, batch));
             }
             let reason = format!("delivered {} times to subscribers without an ACK", loan.deliveries);
-            loan.set_aside(&reason).await.map_err(|_| SourceEnd::Closed)?;
+            loan.set_aside(&reason).map_err(|_| SourceEnd::Closed)?;
         }
     }
 
@@ -227,25 +227,25 @@ impl Loan {
         }
     }
 
-    /// The subscriber has it: it is deleted with the next commit. Cancelled, it is given back.
-    pub async fn confirm(self) -> Result<(), DeskClosed> {
-        self.end(Verdict::Delivered).await
+    /// The subscriber has it: it is deleted with the next commit.
+    pub fn confirm(self) -> Result<(), DeskClosed> {
+        self.end(Verdict::Delivered)
     }
 
-    /// The subscriber does not take it, for this reason. Cancelled, it is given back.
-    pub async fn set_aside(self, reason: &str) -> Result<(), DeskClosed> {
+    /// The subscriber does not take it, for this reason.
+    pub fn set_aside(self, reason: &str) -> Result<(), DeskClosed> {
         let of = self.of.clone();
-        self.end(Verdict::SetAside(reason.to_owned())).await?;
+        self.end(Verdict::SetAside(reason.to_owned()))?;
         if let Some(Summary { attempts, .. }) = of.0.book().set_asides.failed(Instant::now(), reason) {
             tracing::warn!(batches = attempts, reason, "batches were set aside");
         }
         Ok(())
     }
 
-    async fn end(mut self, verdict: Verdict) -> Result<(), DeskClosed> {
+    fn end(mut self, verdict: Verdict) -> Result<(), DeskClosed> {
         let shared = &self.of.0;
         let is_delivered = verdict == Verdict::Delivered;
-        shared.desk.end_lease(shared.link, self.key, verdict).await?;
+        shared.desk.end_lease(shared.link, self.key, verdict)?;
         shared.ended(&self, is_delivered);
         self.has_ended = true;
         Ok(())

@@ -311,7 +311,7 @@ impl<R: Reader> Inflow<R> {
             Action::SetAside { loans, reason } => {
                 let reason = format!("the subscriber at {} says: {reason}", self.from.peer);
                 for loan in loans {
-                    loan.into_loan().set_aside(&reason).await.map_err(|_| InflowEnd::Unwritten)?;
+                    loan.into_loan().set_aside(&reason).map_err(|_| InflowEnd::Unwritten)?;
                 }
                 Ok(())
             }
@@ -365,7 +365,7 @@ impl<R: Reader> Inflow<R> {
                 self.order(Order::Message { frame, done }, bytes, orders).await
             }
             Delivery::Damaged(loan, reason) => {
-                loan.into_loan().set_aside(&reason).await.map_err(|_| InflowEnd::Unwritten)
+                loan.into_loan().set_aside(&reason).map_err(|_| InflowEnd::Unwritten)
             }
             Delivery::Nobody => Ok(()),
         }
@@ -381,7 +381,7 @@ impl<R: Reader> Inflow<R> {
         let loans = loans.into_iter().map(Lent::into_loan);
         if receipts.frames.is_empty() {
             for loan in loans {
-                loan.confirm().await.map_err(|_| InflowEnd::Unwritten)?;
+                loan.confirm().map_err(|_| InflowEnd::Unwritten)?;
             }
             return Ok(());
         }

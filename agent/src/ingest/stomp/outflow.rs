@@ -196,7 +196,7 @@ impl<W: AsyncWrite + Unpin> Outflow<W> {
                 Ok(Ok(())) => {
                     self.written_at = Instant::now();
                     for loan in self.done.drain(..) {
-                        if loan.confirm().await.is_err() {
+                        if loan.confirm().is_err() {
                             // The spool is closed, and the process about to end.
                             break;
                         }

@@ -37,7 +37,7 @@ async fn on_a_full_disk_who_sends_is_told_and_what_is_kept_still_leaves() {
 
         let lease = SpoolSource::new(desk.clone(), 0).lease().await.unwrap();
         assert_eq!(lines_of(&lease), "kept 1 1\n");
-        desk.end_lease(0, lease.end(), Verdict::Delivered).await.unwrap();
+        desk.end_lease(0, lease.end(), Verdict::Delivered).unwrap();
         let report = desk.look(|spool| spool.report().unwrap()).await.unwrap();
         assert_eq!((report.links[0].backlog.lines, report.links[0].delivered.lines), (0, 1));
 
@@ -111,7 +111,7 @@ async fn what_leaves_makes_nothing_drop() {
     assert!(spool.excess_bytes() > 0, "these appends went past the limit");
     with_desk(spool, async |desk| {
         let lease = SpoolSource::new(desk.clone(), 0).lease().await.unwrap();
-        desk.end_lease(0, lease.end(), Verdict::Delivered).await.unwrap();
+        desk.end_lease(0, lease.end(), Verdict::Delivered).unwrap();
         let report = desk.look(|spool| spool.report().unwrap()).await.unwrap();
         let link = &report.links[0];
         assert!(link.delivered.batches > 0);
@@ -141,7 +141,7 @@ async fn a_queue_that_refuses_stops_no_other() {
         desk.room(1).await;
 
         let lease = SpoolSource::new(desk.clone(), 0).lease().await.unwrap();
-        desk.end_lease(0, lease.end(), Verdict::Delivered).await.unwrap();
+        desk.end_lease(0, lease.end(), Verdict::Delivered).unwrap();
         desk.look(|_| ()).await.unwrap();
         desk.room(0).await;
     })

@@ -79,7 +79,7 @@ async fn a_subscriber_that_is_not_heard_any_more_keeps_nothing_and_nobody_waitin
                         rig.append("a").await;
                     }
                     let (loan, _) = timeout(PATIENCE, subscribers.lease()).await.expect(name).unwrap();
-                    loan.confirm().await.unwrap();
+                    loan.confirm().unwrap();
                 }
             };
             tokio::select! {

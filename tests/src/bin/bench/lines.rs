@@ -72,13 +72,31 @@ impl Payload {
 
     /// `lines` lines in SENDs of `lines_per_message`, each with a receipt.
     pub(crate) fn stomp(lines: usize, lines_per_message: usize) -> Self {
+        Self::stomp_to(QUEUE, lines, lines_per_message)
+    }
+
+    /// As [`Payload::stomp`], to the queue of a broker.
+    pub(crate) fn stomp_to(queue: &str, lines: usize, lines_per_message: usize) -> Self {
         Self::new(lines_per_message, lines / lines_per_message, |number, into| {
             let mut body = Vec::new();
             for line in number * lines_per_message..(number + 1) * lines_per_message {
                 append_line(line, &mut body);
             }
-            append_send(number, &body, into);
+            append_send_to(queue, number, &body, into);
         })
+    }
+
+    /// `lines` lines with long tagged names and random values.
+    pub(crate) fn tagged(lines: usize) -> Self {
+        let mut random = fastrand::Rng::with_seed(1);
+        let values: Vec<f64> = (0..lines).map(|_| random.f64() * 1000.0).collect();
+        Self::new(1, lines, |number, into| append_tagged_line(number, values[number], into))
+    }
+
+    /// Of all that it has.
+    pub(crate) fn bytes_per_line(&self) -> f64 {
+        let messages: usize = self.pieces.iter().map(|piece| piece.messages).sum();
+        self.bytes.len() as f64 / (messages * self.lines_per_message) as f64
     }
 
     fn new(lines_per_message: usize, messages: usize, append: impl Fn(usize, &mut Vec<u8>)) -> Self {
@@ -121,10 +139,10 @@ impl Payload {
     }
 }
 
-fn append_send(number: usize, body: &[u8], into: &mut Vec<u8>) {
+fn append_send_to(queue: &str, number: usize, body: &[u8], into: &mut Vec<u8>) {
     let length = body.len();
     let head =
-        format!("SEND\ndestination:{QUEUE}\npersistent:true\nreceipt:{number}\ncontent-length:{length}\n\n");
+        format!("SEND\ndestination:{queue}\npersistent:true\nreceipt:{number}\ncontent-length:{length}\n\n");
     into.extend_from_slice(head.as_bytes());
     into.extend_from_slice(body);
     into.push(0);
@@ -146,6 +164,35 @@ fn append_line(number: usize, into: &mut Vec<u8>) {
     let timestamp = FIRST_TIMESTAMP + tick;
     writeln!(into, "bench.host{host:04}.{name}.c{series:06} {value} {timestamp}")
         .unwrap_or_else(|_| unreachable!());
+}
+
+/// One of ten metrics of one of a thousand pods, with all that names it.
+fn append_tagged_line(number: usize, value: f64, into: &mut Vec<u8>) {
+    const NAMES: [&str; 10] = [
+        "http.server.request.duration",
+        "http.server.active_requests",
+        "http.client.request.duration",
+        "process.cpu.utilization",
+        "process.memory.usage",
+        "db.client.connections.usage",
+        "jvm.gc.duration",
+        "messaging.publish.duration",
+        "rpc.server.duration",
+        "system.network.io",
+    ];
+    let (series, tick) = (number % SERIES, number / SERIES);
+    let (name, pod) = (NAMES[series % NAMES.len()], series / NAMES.len());
+    let (service, node, instance) = (pod % 40, pod % 97, mixed(pod) % 0x1_0000_0000);
+    let timestamp = FIRST_TIMESTAMP + tick;
+    writeln!(
+        into,
+        "{name};datacenter=us-east-1;environment=production;host=node-{node:03}.us-east-1.example.net;\
+         instance={instance:08x};namespace=shop;pod=service-{service:02}-{instance:08x};service=service-{service:02};\
+         version=v2.{}.{} {value:.6} {timestamp}",
+        service % 7,
+        node % 5
+    )
+    .unwrap_or_else(|_| unreachable!());
 }
 
 /// Scatters numbers that follow each other (the finalizer of splitmix64).
@@ -177,6 +224,12 @@ mod tests {
         let payload = Payload::plaintext(SERIES);
         let bytes = payload.bytes.len() / SERIES;
         assert!((55..=62).contains(&bytes), "{bytes} bytes a line");
+    }
+
+    #[test]
+    fn a_tagged_line_is_long() {
+        let bytes = Payload::tagged(100).bytes_per_line();
+        assert!((200.0..300.0).contains(&bytes), "{bytes} bytes a line");
     }
 
     #[test]

@@ -2,18 +2,17 @@
 //! hosts sends.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::lines::Payload;
-use crate::producer::Sent;
+use crate::producer::{Sent, connect};
 
 /// What is due is sent this often.
 const TICK: Duration = Duration::from_millis(1);
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// Sends `rate` lines a second for `time` over `connections`, then half-closes all of them and waits for
 /// every FIN. The time it tells is that of the sending.
@@ -64,12 +63,4 @@ fn writes(payload: &Payload, lines: usize) -> impl Iterator<Item = (Vec<u8>, usi
 
 fn lines_in(time: Duration, rate: usize) -> usize {
     usize::try_from(time.as_micros() * rate as u128 / 1_000_000).unwrap_or(usize::MAX)
-}
-
-fn connect(to: SocketAddr) -> Result<TcpStream> {
-    let stream = TcpStream::connect(to).with_context(|| format!("nobody listens on {to}"))?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-    stream.set_write_timeout(Some(ANSWER_LIMIT))?;
-    Ok(stream)
 }

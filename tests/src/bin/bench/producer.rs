@@ -97,7 +97,8 @@ fn send_within_window(
     Ok(sent)
 }
 
-fn connect(to: SocketAddr) -> Result<TcpStream> {
+/// With limits to every wait.
+pub(crate) fn connect(to: SocketAddr) -> Result<TcpStream> {
     let stream = TcpStream::connect(to).with_context(|| format!("nobody listens on {to}"))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(ANSWER_LIMIT))?;
@@ -105,7 +106,8 @@ fn connect(to: SocketAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
-fn open_session(stream: &mut TcpStream) -> Result<()> {
+/// CONNECT, and its answer.
+pub(crate) fn open_session(stream: &mut TcpStream) -> Result<()> {
     stream.write_all(b"CONNECT\naccept-version:1.2\nhost:/\nheart-beat:0,0\n\n\0")?;
     let mut answer = Vec::new();
     let mut byte = [0];

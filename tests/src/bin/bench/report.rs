@@ -1,27 +1,45 @@
-//! What was measured in all runs, as a table or as JSON lines.
+//! What was measured in all runs: figures with their marks, as a table or as JSON lines.
 
 use std::fmt::Write as _;
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::producer::Sent;
 
-/// The first mark that was set for a figure.
-#[derive(Debug, Clone, Copy)]
+/// Who reaches this share of a yardstick is level with it: the machines are noisy.
+const LEVEL: f64 = 0.9;
+
+/// What a figure is to reach.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Mark {
     AtLeast(f64),
     AtMost(f64),
+    /// This share of the yardstick; of a cost, the yardstick's share of it.
+    OfYardstick(f64),
+}
+
+/// How a figure stands to its mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Met,
+    /// Not met, but no further from a yardstick than the machine is from itself.
+    Level,
+    Missed,
 }
 
 /// One figure of one group, over all runs.
-#[derive(Debug)]
-struct Figure {
-    group: String,
-    unit: &'static str,
-    values: Vec<f64>,
-    /// The value of each run, divided by the yardstick that was taken just before it.
-    of_yardstick: Vec<f64>,
-    mark: Option<Mark>,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Figure {
+    pub(crate) group: String,
+    pub(crate) unit: String,
+    pub(crate) values: Vec<f64>,
+    /// What the yardstick had just before each of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) yardstick: Vec<f64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) marks: Vec<Mark>,
 }
 
 /// All figures, in the order in which they came first.
@@ -30,57 +48,57 @@ pub(crate) struct Report(Vec<Figure>);
 
 impl Report {
     /// Adds what one run has measured.
-    pub(crate) fn add(&mut self, group: &str, unit: &'static str, value: f64) {
-        self.figure(group, unit).values.push(value);
+    pub(crate) fn add(&mut self, group: &str, unit: &str, value: f64) {
+        self.figure(group, unit, &[]).values.push(value);
     }
 
     /// Adds a value that is held against a mark.
-    pub(crate) fn add_marked(&mut self, group: &str, unit: &'static str, value: f64, mark: Mark) {
-        let figure = self.figure(group, unit);
+    pub(crate) fn add_marked(&mut self, group: &str, unit: &str, value: f64, mark: Mark) {
+        self.figure(group, unit, &[mark]).values.push(value);
+    }
+
+    /// Adds a value, and what the yardstick had just before it.
+    pub(crate) fn add_pair(&mut self, group: &str, unit: &str, value: f64, yardstick: f64, marks: &[Mark]) {
+        let figure = self.figure(group, unit, marks);
         figure.values.push(value);
-        figure.mark = Some(mark);
+        figure.yardstick.push(yardstick);
     }
 
-    /// Adds what was carried at full speed: its rate, also in relation to `yardstick`, and its CPU time.
-    pub(crate) fn add_rate(&mut self, group: &str, sent: &Sent, yardstick: &Sent, mark: Option<Mark>) {
-        let figure = self.figure(group, "lines/s");
-        figure.values.push(sent.per_second());
-        figure.of_yardstick.push(sent.per_second() / yardstick.per_second());
-        figure.mark = mark;
-        self.add(group, "CPU s/M lines", sent.cpu_seconds_per_million());
+    /// Adds what was carried: its CPU time, which decides, and its rate, both beside the yardstick's.
+    pub(crate) fn add_carried(
+        &mut self,
+        group: &str,
+        (carried, yardstick): (&Sent, &Sent),
+        cpu: &[Mark],
+        rate: &[Mark],
+    ) {
+        let [ours, theirs] = [carried, yardstick].map(Sent::cpu_seconds_per_million);
+        self.add_pair(group, "CPU s/M lines", ours, theirs, cpu);
+        self.add_pair(group, "lines/s", carried.per_second(), yardstick.per_second(), rate);
     }
 
-    fn figure(&mut self, group: &str, unit: &'static str) -> &mut Figure {
+    fn figure(&mut self, group: &str, unit: &str, marks: &[Mark]) -> &mut Figure {
         let known = self.0.iter().position(|figure| figure.group == group && figure.unit == unit);
         let place = known.unwrap_or_else(|| {
-            let (values, of_yardstick) = Default::default();
-            self.0.push(Figure { group: group.to_owned(), unit, values, of_yardstick, mark: None });
+            let (group, unit, marks) = (group.to_owned(), unit.to_owned(), marks.to_vec());
+            self.0.push(Figure { group, unit, values: Vec::new(), yardstick: Vec::new(), marks });
             self.0.len() - 1
         });
         &mut self.0[place]
     }
 
-    /// A line for each figure: median, smallest and largest; the ratio to the yardstick; the mark.
+    /// A line for each figure.
     pub(crate) fn table(&self) -> String {
-        let mut text = format!(
-            "{:<36} {:<18} {:>8}  {:<18} {:<24} {}\n",
-            "", "", "median", "min .. max", "of the yardstick", "first mark"
-        );
+        let mut text = String::new();
+        line(&mut text, &row(&HEAD.map(str::to_owned)));
         let mut group = "";
         for figure in &self.0 {
-            let shown_group = if figure.group == group { "" } else { &figure.group };
+            let mut cells = figure.cells();
+            if figure.group == group {
+                cells[0].clear();
+            }
             group = &figure.group;
-            let (median, least, most) = spread(&figure.values);
-            let range = format!("{} .. {}", short(least), short(most));
-            let of_yardstick = figure.ratio_text();
-            let mark = figure.mark_text(median);
-            let unit = figure.unit;
-            let line = format!(
-                "{shown_group:<36} {unit:<18} {:>8}  {range:<18} {of_yardstick:<24} {mark}",
-                short(median)
-            );
-            text.push_str(line.trim_end());
-            text.push('\n');
+            line(&mut text, &row(&cells));
         }
         text
     }
@@ -88,58 +106,98 @@ impl Report {
     /// An object for each figure.
     pub(crate) fn json_lines(&self) -> String {
         let mut text = String::new();
-        for figure in &self.0 {
-            #[expect(clippy::expect_used, reason = "a String takes all")]
-            writeln!(text, "{}", figure.json()).expect("a String takes all");
-        }
+        self.0.iter().for_each(|figure| line(&mut text, &figure.json().to_string()));
         text
     }
 }
 
+/// What [`Figure::cells`] are.
+pub(crate) const HEAD: [&str; 6] =
+    ["what", "in", "median", "least .. most", "yardstick: median, ratio of the pairs", "mark"];
+
 impl Figure {
-    fn ratio_text(&self) -> String {
-        if self.of_yardstick.is_empty() {
+    /// What a line of a table says of it, as [`HEAD`] tells.
+    pub(crate) fn cells(&self) -> [String; 6] {
+        let (median, least, most) = spread(&self.values);
+        [
+            self.group.clone(),
+            self.unit.clone(),
+            short(median),
+            format!("{} .. {}", short(least), short(most)),
+            self.yardstick_text(),
+            self.marks.iter().map(|mark| self.mark_text(*mark)).collect::<Vec<_>>().join("; "),
+        ]
+    }
+
+    pub(crate) fn median(&self) -> f64 {
+        spread(&self.values).0
+    }
+
+    /// Ours by the yardstick's, pair by pair, or for a cost the other way around: more is better.
+    pub(crate) fn ratios(&self) -> Vec<f64> {
+        let is_rate = self.unit.starts_with("lines/s");
+        let pairs = self.values.iter().zip(&self.yardstick);
+        pairs.map(|(ours, theirs)| if is_rate { ours / theirs } else { theirs / ours }).collect()
+    }
+
+    pub(crate) fn verdict(&self, mark: Mark) -> Verdict {
+        let ratio = spread(&self.ratios()).0;
+        match mark {
+            Mark::AtLeast(mark) if self.median() >= mark => Verdict::Met,
+            Mark::AtMost(mark) if self.median() <= mark => Verdict::Met,
+            Mark::OfYardstick(mark) if ratio >= mark => Verdict::Met,
+            Mark::OfYardstick(_) if ratio >= LEVEL => Verdict::Level,
+            _ => Verdict::Missed,
+        }
+    }
+
+    fn yardstick_text(&self) -> String {
+        if self.yardstick.is_empty() {
             return String::new();
         }
-        let (median, least, most) = spread(&self.of_yardstick);
-        format!("{median:.3} ({least:.3} .. {most:.3})")
+        let (median, least, most) = spread(&self.ratios());
+        format!("{}, {median:.2} ({least:.2} .. {most:.2})", short(spread(&self.yardstick).0))
     }
 
-    fn mark_text(&self, median: f64) -> String {
-        let word = if self.is_met(median) { "met" } else { "missed" };
-        match self.mark {
-            None => String::new(),
-            Some(Mark::AtLeast(mark)) => format!(">= {}: {word}", short(mark)),
-            Some(Mark::AtMost(mark)) => format!("<= {}: {word}", short(mark)),
-        }
+    fn mark_text(&self, mark: Mark) -> String {
+        let wanted = match mark {
+            Mark::AtLeast(mark) => format!("at least {}", short(mark)),
+            Mark::AtMost(mark) => format!("at most {}", short(mark)),
+            Mark::OfYardstick(mark) => format!("{mark} of the yardstick"),
+        };
+        let verdict = match self.verdict(mark) {
+            Verdict::Met => "met",
+            Verdict::Level => "level",
+            Verdict::Missed => "missed",
+        };
+        format!("{wanted}: {verdict}")
     }
 
-    fn is_met(&self, median: f64) -> bool {
-        match self.mark {
-            None => true,
-            Some(Mark::AtLeast(mark)) => median >= mark,
-            Some(Mark::AtMost(mark)) => median <= mark,
-        }
-    }
-
-    fn json(&self) -> Value {
+    fn json(&self) -> serde_json::Value {
+        let mut figure = json!(self);
         let (median, min, max) = spread(&self.values);
-        let mut line = json!({
-            "group": self.group, "unit": self.unit, "median": median, "min": min, "max": max, "values": self.values,
-        });
-        if !self.of_yardstick.is_empty() {
-            let (median, min, max) = spread(&self.of_yardstick);
-            line["of_yardstick"] = json!({ "median": median, "min": min, "max": max });
+        (figure["median"], figure["min"], figure["max"]) = (json!(median), json!(min), json!(max));
+        if !self.yardstick.is_empty() {
+            let (median, min, max) = spread(&self.ratios());
+            figure["of_yardstick"] = json!({ "median": median, "min": min, "max": max });
         }
-        if self.mark.is_some() {
-            line["mark_met"] = json!(self.is_met(median));
-        }
-        line
+        figure
     }
 }
 
+fn row(cells: &[String; 6]) -> String {
+    let [what, unit, median, range, yardstick, mark] = cells;
+    let row = format!("{what:<38} {unit:<20} {median:>8}  {range:<20} {yardstick:<38} {mark}");
+    row.trim_end().to_owned()
+}
+
+fn line(text: &mut String, line: &str) {
+    #[expect(clippy::expect_used, reason = "a String takes all")]
+    writeln!(text, "{line}").expect("a String takes all");
+}
+
 /// Median, smallest and largest; of an even number of values the median is the mean of the middle two.
-fn spread(values: &[f64]) -> (f64, f64, f64) {
+pub(crate) fn spread(values: &[f64]) -> (f64, f64, f64) {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let (Some(&least), Some(&most)) = (sorted.first(), sorted.last()) else {
@@ -151,7 +209,7 @@ fn spread(values: &[f64]) -> (f64, f64, f64) {
 }
 
 /// Three digits, with k or M.
-fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     let (scaled, suffix) = match value {
         1e6.. => (value / 1e6, " M"),
         1e4.. => (value / 1e3, " k"),
@@ -188,29 +246,48 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_is_taken_within_its_pair() {
+    fn a_ratio_is_taken_within_its_pair_and_more_is_better() {
         let mut report = Report::default();
-        report.add_rate("in", &sent(100), &sent(1000), Some(Mark::AtLeast(150.0)));
-        report.add_rate("in", &sent(400), &sent(800), None);
+        report.add_carried("in", (&sent(100), &sent(1000)), &[], &[Mark::AtLeast(150.0)]);
+        report.add_carried("in", (&sent(400), &sent(800)), &[], &[]);
+        assert_eq!((report.0[0].unit.as_str(), report.0[0].ratios()), ("CPU s/M lines", vec![0.1, 0.5]));
+        assert_eq!((report.0[1].unit.as_str(), report.0[1].ratios()), ("lines/s", vec![0.1, 0.5]));
         let table = report.table();
-        assert!(table.contains("0.300 (0.100 .. 0.500)"), "{table}");
-        let lines: Vec<Value> =
-            report.json_lines().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(lines.len(), 2);
-        assert_eq!(lines[0]["median"], 250.0);
-        assert_eq!(lines[1]["unit"], "CPU s/M lines");
+        assert!(table.contains("900, 0.30 (0.10 .. 0.50)"), "{table}");
+        assert!(table.contains("at least 150: met"), "{table}");
     }
 
     #[test]
-    fn a_mark_is_held_against_the_median() {
+    fn near_a_yardstick_is_level_and_near_a_mark_is_missed() {
+        let figure = |unit: &str, value, yardstick| Figure {
+            group: "in".to_owned(),
+            unit: unit.to_owned(),
+            values: vec![value],
+            yardstick: vec![yardstick],
+            marks: Vec::new(),
+        };
+        let check = |unit, value, mark, verdict| {
+            assert_eq!(figure(unit, value, 100.0).verdict(mark), verdict, "{value} {unit}, {mark:?}");
+        };
+        check("lines/s", 100.0, Mark::OfYardstick(1.0), Verdict::Met);
+        check("lines/s", 90.0, Mark::OfYardstick(1.0), Verdict::Level);
+        check("lines/s", 89.0, Mark::OfYardstick(1.0), Verdict::Missed);
+        check("lines/s", 90.0, Mark::OfYardstick(0.9), Verdict::Met);
+        check("CPU s/M lines", 99.0, Mark::OfYardstick(1.0), Verdict::Met);
+        check("CPU s/M lines", 111.0, Mark::OfYardstick(1.0), Verdict::Level);
+        check("CPU s/M lines", 112.0, Mark::OfYardstick(1.0), Verdict::Missed);
+        check("lines/s", 99.0, Mark::AtLeast(100.0), Verdict::Missed);
+        check("B/line", 9.0, Mark::AtMost(9.0), Verdict::Met);
+        check("B/line", 9.1, Mark::AtMost(9.0), Verdict::Missed);
+    }
+
+    #[test]
+    fn a_figure_can_be_read_again() {
         let mut report = Report::default();
-        for bytes in [9.0, 30.0, 10.0] {
-            report.add_marked("in", "B/line", bytes, Mark::AtMost(12.0));
-        }
-        assert!(report.table().contains("<= 12.0: met"));
-        for bytes in [30.0, 30.0] {
-            report.add_marked("in", "B/line", bytes, Mark::AtMost(12.0));
-        }
-        assert!(report.table().contains("<= 12.0: missed"));
+        report.add_pair("in", "lines/s", 4.0, 2.0, &[Mark::OfYardstick(1.0)]);
+        let line = report.json_lines();
+        assert_eq!(serde_json::from_str::<Figure>(&line).unwrap(), report.0[0]);
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&line["median"], &line["of_yardstick"]["max"]), (&json!(4.0), &json!(2.0)));
     }
 }

@@ -1,96 +1,82 @@
 //! The agent that is measured: a fresh one in a temporary folder, seen from outside.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use tests::packetboat::Packetboat;
-use tests::ports::Port;
 use tests::scratch::Scratch;
+use tests::station::Station;
 use tests::wait::{until, when};
 
 use crate::lines::QUEUE;
-use crate::producer::Sent;
-use crate::upstream::Upstream;
-use crate::usage::{cpu_seconds, peak_rss_mib};
+use crate::spool::Spool;
+use crate::usage::peak_rss_mib;
 
-const STOP_LIMIT: Duration = Duration::from_secs(30);
-const DRAIN_LIMIT: Duration = Duration::from_secs(120);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+const LINK_LIMIT: Duration = Duration::from_secs(60);
+const DRAIN_LIMIT: Duration = Duration::from_secs(600);
+/// A scrape costs the agent a part of this.
+const BETWEEN_SCRAPES: Duration = Duration::from_millis(10);
+/// What a block of `st_blocks` is (stat(2)).
+const BLOCK_BYTES: u64 = 512;
+const EDGE: &str = "edge";
+const HUB: &str = "hub";
 
-/// One agent with one link. What is first is dropped first.
+/// One agent. What is first is dropped first.
 pub(crate) struct Subject {
     agent: Packetboat,
-    stub: Option<Upstream>,
-    stomp: Port,
-    graphite: Port,
-    _http: Port,
-    upstream: Port,
-    scratch: Scratch,
+    station: Station,
+    /// Of its spool.
+    folder: PathBuf,
+    _scratch: Scratch,
 }
 
 impl Subject {
-    /// One to whose upstream nobody listens.
-    pub(crate) fn with_link_down() -> Result<Self> {
-        Self::start(false)
+    /// One that forwards to a STOMP upstream.
+    pub(crate) fn before(upstream: SocketAddr) -> Self {
+        Self::before_broker(upstream, QUEUE)
     }
 
-    /// One whose link to a stub stands.
-    pub(crate) fn with_link_up() -> Result<Self> {
-        let subject = Self::start(true)?;
-        until(DRAIN_LIMIT, "the link", || when(subject.metric("packetboat_link_up") == 1.0, "down"));
-        Ok(subject)
+    /// One that forwards to a queue of a broker, as its guest.
+    pub(crate) fn before_broker(broker: SocketAddr, queue: &str) -> Self {
+        let brokers = format!("brokers:\n  up: {{ urls: [\"stomp://{broker}\"], vhost: / }}\n");
+        Self::start(EDGE, queue, &brokers, &["forward: { to: up }"], "")
     }
 
-    fn start(link_up: bool) -> Result<Self> {
-        let scratch = Scratch::new("bench");
-        let [stomp, graphite, http, upstream] = [(); 4].map(|()| Port::free());
-        let stub = link_up.then(|| Upstream::start(upstream.address())).transpose()?;
-        let topology = format!(
-            "mesh: bench\nqueue: {QUEUE}\n\
-             brokers:\n  up:\n    urls: [\"stomp://{}\"]\n\
-             agents:\n  edge:\n    listen: {{ stomp: \"{}\", graphite: \"{}\", http: \"{}\" }}\n    \
-             spool: {{ dir: {} }}\n    forward: {{ to: up }}\n",
-            upstream.address(),
-            stomp.address(),
-            graphite.address(),
-            http.address(),
-            scratch.path().join("spool").display(),
-        );
+    /// One that forwards to a [`Subject::hub`], which it reaches at this address.
+    pub(crate) fn before_hub(at: SocketAddr) -> Self {
+        let hub = format!("  {HUB}:\n    listen: {{ stomp: \"{at}\" }}\n    spool: {{ dir: /nowhere }}\n");
+        Self::start(EDGE, QUEUE, "", &[&format!("forward: {{ to: {HUB} }}")], &hub)
+    }
+
+    /// One that takes from a [`Subject::before_hub`], and keeps.
+    pub(crate) fn hub() -> Self {
+        let edge = format!("  {EDGE}:\n    spool: {{ dir: /nowhere }}\n    forward: {{ to: {HUB} }}\n");
+        Self::start(HUB, QUEUE, "", &[], &edge)
+    }
+
+    fn start(name: &'static str, queue: &str, brokers: &str, rest: &[&str], others: &str) -> Self {
+        let (scratch, station) = (Scratch::new("bench"), Station::new(name));
+        let entry = station.entry(&scratch, rest);
+        let topology = format!("mesh: bench\nqueue: {queue}\n{brokers}agents:\n{entry}{others}");
         let topology = scratch.write("topology.yaml", &topology);
-        let agent = Packetboat::agent("edge", &topology, http.address(), &scratch);
-        Ok(Self { agent, stub, stomp, graphite, _http: http, upstream, scratch })
+        let agent = station.start(&topology, &scratch);
+        let folder = scratch.path().join(name);
+        Self { agent, station, folder, _scratch: scratch }
     }
 
     /// Where it takes STOMP.
     pub(crate) fn stomp(&self) -> SocketAddr {
-        self.stomp.address()
+        self.station.stomp()
     }
 
-    /// Where it takes plaintext.
-    pub(crate) fn graphite(&self) -> SocketAddr {
-        self.graphite.address()
-    }
-
-    /// Where its upstream is, or is to be.
-    pub(crate) fn upstream(&self) -> SocketAddr {
-        self.upstream.address()
-    }
-
-    /// The stub that its link stands to.
-    pub(crate) fn stub(&self) -> Result<&Upstream> {
-        self.stub.as_ref().context("this agent's link is down")
-    }
-
-    /// Its process id.
-    pub(crate) fn process(&self) -> u32 {
-        self.agent.id()
-    }
-
-    /// Adds the CPU time that it needs meanwhile to what `send` carries into it.
-    pub(crate) fn measured(&self, send: impl FnOnce() -> Result<Sent>) -> Result<Sent> {
-        let before = cpu_seconds(self.process())?;
-        let sent = send()?;
-        Ok(Sent { cpu_seconds: cpu_seconds(self.process())? - before, ..sent })
+    /// Waits until its link stands.
+    pub(crate) fn linked(&self) {
+        until(LINK_LIMIT, "the link", || when(self.metric("packetboat_link_up") == 1.0, "down"));
     }
 
     /// Rows of the spool that wait for the link.
@@ -103,12 +89,20 @@ impl Subject {
         self.metric("packetboat_commit_seconds_count")
     }
 
-    /// Waits until nothing is left to be sent.
-    pub(crate) fn wait_until_drained(&self) {
-        until(DRAIN_LIMIT, "an empty backlog", || {
+    /// Waits until its backlog, of `lines`, has begun to drain and is empty, and tells how long that took.
+    pub(crate) fn watch_drain(&self, lines: f64) -> Result<Duration> {
+        let (deadline, mut start) = (Instant::now() + DRAIN_LIMIT, None);
+        loop {
             let backlog = self.metric("packetboat_backlog_metrics");
-            when(backlog == 0.0, backlog)
-        });
+            if backlog < lines && start.is_none() {
+                start = Some(Instant::now());
+            }
+            if let (true, Some(start)) = (backlog == 0.0, start) {
+                return Ok(start.elapsed());
+            }
+            ensure!(Instant::now() < deadline, "{backlog} of {lines} lines are left");
+            thread::sleep(BETWEEN_SCRAPES);
+        }
     }
 
     /// SIGTERM, and waits for its end.
@@ -118,28 +112,30 @@ impl Subject {
         Ok(())
     }
 
-    /// Starts it again, and tells how long that took.
-    pub(crate) fn restart(&mut self) -> Duration {
-        let start = Instant::now();
+    /// Starts it again, and waits for nothing.
+    pub(crate) fn restart(&mut self) {
         self.agent.restart();
+    }
+
+    /// Waits until it takes lines.
+    pub(crate) fn ready(&mut self) {
         self.agent.ready();
-        start.elapsed()
     }
 
     /// Bytes of the spool's database.
     pub(crate) fn disk_bytes(&self) -> Result<f64> {
-        self.file_bytes("spool.db")
-    }
-
-    /// Bytes of its write-ahead log.
-    pub(crate) fn wal_bytes(&self) -> Result<f64> {
-        self.file_bytes("spool.db-wal")
-    }
-
-    fn file_bytes(&self, name: &str) -> Result<f64> {
-        let path = self.scratch.path().join("spool").join(name);
+        let path = self.folder.join("spool.db");
         let file = path.metadata().with_context(|| path.display().to_string())?;
         Ok(file.len() as f64)
+    }
+
+    /// Bytes that all files of the spool take of the disk, the reserve too.
+    pub(crate) fn folder_bytes(&self) -> Result<f64> {
+        let mut blocks = 0;
+        for entry in self.folder.read_dir().with_context(|| self.folder.display().to_string())? {
+            blocks += entry?.metadata()?.blocks();
+        }
+        Ok((blocks * BLOCK_BYTES) as f64)
     }
 
     /// The most memory it has held resident.
@@ -149,5 +145,15 @@ impl Subject {
 
     fn metric(&self, name: &str) -> f64 {
         self.agent.metrics().sum(name).unwrap_or_default()
+    }
+}
+
+impl Spool for Subject {
+    fn graphite(&self) -> SocketAddr {
+        self.station.graphite()
+    }
+
+    fn process(&self) -> u32 {
+        self.agent.id()
     }
 }

@@ -12,8 +12,12 @@ use ::tests::wait::{until, when};
 use anyhow::{Context as _, Result, ensure};
 use memchr::{memchr, memchr_iter, memmem};
 
+/// Read at once, at least.
 const READ_BYTES: usize = 1024 * 1024;
-const ARRIVAL_LIMIT: Duration = Duration::from_secs(120);
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(600);
+
+/// Sees the body of each SEND when it comes.
+type Watcher = dyn Fn(&[u8]) + Send + Sync;
 
 /// Listens from its start to its drop.
 pub(crate) struct Upstream {
@@ -52,14 +56,23 @@ struct Counts {
 impl Upstream {
     /// Listens on `address`.
     pub(crate) fn start(address: SocketAddr) -> Result<Self> {
+        Self::watched(address, |_| ())
+    }
+
+    /// As [`Upstream::start`]; `watch` sees the body of each SEND before its receipt leaves.
+    pub(crate) fn watched(
+        address: SocketAddr,
+        watch: impl Fn(&[u8]) + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let watch: Arc<Watcher> = Arc::new(watch);
         let listener =
             TcpListener::bind(address).with_context(|| format!("the stub cannot listen on {address}"))?;
         let upstream = Self { address, counts: Arc::default(), stopped: Arc::default() };
         let (counts, stopped) = (Arc::clone(&upstream.counts), Arc::clone(&upstream.stopped));
         thread::spawn(move || {
             for connection in listener.incoming().take_while(|_| !stopped.load(Ordering::SeqCst)).flatten() {
-                let counts = Arc::clone(&counts);
-                thread::spawn(move || serve(connection, &counts));
+                let (counts, watch) = (Arc::clone(&counts), Arc::clone(&watch));
+                thread::spawn(move || serve(connection, &counts, &*watch));
             }
         });
         Ok(upstream)
@@ -68,6 +81,11 @@ impl Upstream {
     /// What has come so far.
     pub(crate) fn received(&self) -> Received {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).received
+    }
+
+    /// When the first SEND came.
+    pub(crate) fn first(&self) -> Option<Instant> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).first
     }
 
     /// Waits until `lines` lines have come.
@@ -88,22 +106,25 @@ impl Drop for Upstream {
 }
 
 /// Answers one session until it ends. The agent sees a fault of the stub as the end of the session.
-fn serve(mut connection: TcpStream, counts: &Mutex<Counts>) -> Result<()> {
+fn serve(mut connection: TcpStream, counts: &Mutex<Counts>, watch: &Watcher) -> Result<()> {
     connection.set_nodelay(true)?;
-    let (mut buffer, mut answers) = (Vec::with_capacity(READ_BYTES), Vec::new());
-    let mut block = vec![0; READ_BYTES];
+    let (mut buffer, mut filled, mut answers) = (vec![0; 4 * READ_BYTES], 0, Vec::new());
     loop {
-        let read = connection.read(&mut block)?;
+        if buffer.len() - filled < READ_BYTES {
+            buffer.resize(2 * buffer.len(), 0);
+        }
+        let read = connection.read(&mut buffer[filled..])?;
         if read == 0 {
             return Ok(());
         }
-        buffer.extend_from_slice(&block[..read]);
+        filled += read;
         let mut used = 0;
         let mut came = Received::default();
-        while let Some(bytes) = take_frame(&buffer[used..], &mut came, &mut answers)? {
+        while let Some(bytes) = take_frame(&buffer[used..filled], &mut came, &mut answers, watch)? {
             used += bytes;
         }
-        buffer.drain(..used);
+        buffer.copy_within(used..filled, 0);
+        filled -= used;
         count(&came, counts);
         connection.write_all(&answers)?;
         answers.clear();
@@ -125,7 +146,12 @@ fn count(came: &Received, counts: &Mutex<Counts>) {
 }
 
 /// Takes the frame that `bytes` begin with, once it is whole, and tells how long it is.
-fn take_frame(bytes: &[u8], came: &mut Received, answers: &mut Vec<u8>) -> Result<Option<usize>> {
+fn take_frame(
+    bytes: &[u8],
+    came: &mut Received,
+    answers: &mut Vec<u8>,
+    watch: &Watcher,
+) -> Result<Option<usize>> {
     let blank = bytes.iter().take_while(|&&byte| byte == b'\n').count();
     let frame = &bytes[blank..];
     let Some(head_end) = memmem::find(frame, b"\n\n") else { return Ok((blank > 0).then_some(blank)) };
@@ -135,7 +161,9 @@ fn take_frame(bytes: &[u8], came: &mut Received, answers: &mut Vec<u8>) -> Resul
     let Some(end) = frame.get(body_at + length) else { return Ok(None) };
     ensure!(*end == 0, "a frame does not end in NUL");
     if head.starts_with(b"SEND\n") {
-        take_send(head, &frame[body_at..body_at + length], came, answers)?;
+        let body = &frame[body_at..body_at + length];
+        watch(body);
+        take_send(head, body, came, answers)?;
     } else if head.starts_with(b"CONNECT\n") || head.starts_with(b"STOMP\n") {
         answers.extend_from_slice(b"CONNECTED\nversion:1.2\nheart-beat:0,0\n\n\0");
     }
@@ -143,12 +171,12 @@ fn take_frame(bytes: &[u8], came: &mut Received, answers: &mut Vec<u8>) -> Resul
 }
 
 fn take_send(head: &[u8], body: &[u8], came: &mut Received, answers: &mut Vec<u8>) -> Result<()> {
-    let numbers = header(head, "packetboat-seq").and_then(|numbers| numbers.split_once('-'));
-    let (first, last) = numbers.context("a SEND without packetboat-seq")?;
-    came.rows += last.parse::<u64>()? + 1 - first.parse::<u64>()?;
+    if let Some((first, last)) = header(head, "packetboat-seq").and_then(|numbers| numbers.split_once('-')) {
+        came.rows += last.parse::<u64>()? + 1 - first.parse::<u64>()?;
+    }
     came.sends += 1;
-    // The last line has no LF.
-    came.lines += memchr_iter(b'\n', body).count() as u64 + 1;
+    let has_open_end = body.last().is_some_and(|&byte| byte != b'\n');
+    came.lines += memchr_iter(b'\n', body).count() as u64 + u64::from(has_open_end);
     if let Some(id) = header(head, "receipt") {
         answers.extend_from_slice(format!("RECEIPT\nreceipt-id:{id}\n\n\0").as_bytes());
     }
@@ -178,12 +206,12 @@ mod tests {
         let whole = frame.len() - 4;
         for cut in 1..whole {
             let (mut came, mut answers) = (Received::default(), Vec::new());
-            let taken = take_frame(&frame[..cut], &mut came, &mut answers).unwrap();
+            let taken = take_frame(&frame[..cut], &mut came, &mut answers, &|_| ()).unwrap();
             assert!(taken.is_none_or(|bytes| bytes == 1), "cut at {cut}");
             assert_eq!((came.sends, answers.len()), (0, 0), "cut at {cut}");
         }
         let (mut came, mut answers) = (Received::default(), Vec::new());
-        assert_eq!(take_frame(frame, &mut came, &mut answers).unwrap(), Some(whole));
+        assert_eq!(take_frame(frame, &mut came, &mut answers, &|_| ()).unwrap(), Some(whole));
         assert_eq!((came.lines, came.rows, came.sends), (2, 3, 1));
         assert_eq!(answers, b"RECEIPT\nreceipt-id:7\n\n\0");
     }

@@ -1,5 +1,5 @@
-//! The yardstick: how fast the same producer gets the same lines into a reader that only counts them.
-//! It moves with the machine, so that a ratio to it says more than a rate.
+//! How fast the same producer gets the same lines into a reader that only counts them: what the machine and the
+//! loopback give at this moment.
 
 use std::io::Read as _;
 use std::net::{Ipv4Addr, TcpListener};
@@ -15,12 +15,12 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// Sends at least `lines` lines of `payload` to the reader, whose CPU time it tells.
 pub(crate) fn measure(payload: &Payload, lines: usize) -> Result<Sent> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for the yardstick")?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for the reader")?;
     let address = listener.local_addr()?;
     let reader = thread::spawn(move || count_lines(&listener));
     let mut sent = producer::plaintext(address, payload, lines)?;
-    let (counted, cpu_seconds) = reader.join().map_err(|_| anyhow!("the yardstick's reader panicked"))??;
-    ensure!(counted == sent.lines, "the yardstick counted {counted} of {} lines", sent.lines);
+    let (counted, cpu_seconds) = reader.join().map_err(|_| anyhow!("the reader panicked"))??;
+    ensure!(counted == sent.lines, "the reader counted {counted} of {} lines", sent.lines);
     sent.cpu_seconds = cpu_seconds;
     Ok(sent)
 }

@@ -45,6 +45,15 @@ impl Kind {
     /// Both.
     pub const ALL: [Self; 2] = [Self::RabbitMq, Self::ActiveMq];
 
+    /// Whether this machine has it.
+    pub fn is_installed(self) -> bool {
+        let program = match self {
+            Self::RabbitMq => rabbitmq::SERVER,
+            Self::ActiveMq => activemq::PROGRAM,
+        };
+        Path::new(program).exists()
+    }
+
     /// The environment variable with the STOMP address of the shared broker.
     pub fn variable(self) -> &'static str {
         match self {

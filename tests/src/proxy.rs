@@ -42,6 +42,8 @@ struct Line {
     held: AtomicBool,
     fuse: Mutex<Option<Fuse>>,
     delay: Mutex<Duration>,
+    /// 0: no limit.
+    bytes_per_second_max: AtomicU64,
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
     accepted: AtomicU64,
@@ -195,6 +197,11 @@ impl Proxy {
         *self.line.delay.lock().expect("nothing panics while it holds the delay") = one_way;
     }
 
+    /// From now on no connection carries more than this, each way.
+    pub fn throttle(&self, bytes_per_second: u64) {
+        self.line.bytes_per_second_max.store(bytes_per_second, Ordering::SeqCst);
+    }
+
     /// Bytes passed on to the upstream.
     pub fn bytes_up(&self) -> u64 {
         self.bytes(Direction::Up)
@@ -273,6 +280,10 @@ impl Line {
 
     fn delay(&self) -> Duration {
         *self.delay.lock().expect("nothing panics while it holds the delay")
+    }
+
+    fn bytes_per_second_max(&self) -> Option<u64> {
+        Some(self.bytes_per_second_max.load(Ordering::SeqCst)).filter(|&limit| limit > 0)
     }
 
     fn is_held(&self) -> bool {

@@ -7,6 +7,7 @@ use crate::process::Process;
 use super::{LOGIN, PASSCODE, Ports};
 
 const HOME: &str = "/usr/share/activemq";
+pub(super) const PROGRAM: &str = "/usr/share/activemq/bin/activemq.jar";
 
 /// Starts the broker on the files in `folder`.
 pub(super) fn launch(folder: &Path, ports: &Ports) -> Vec<Process> {
@@ -24,7 +25,7 @@ pub(super) fn launch(folder: &Path, ports: &Ports) -> Vec<Process> {
         .arg(property("activemq.data", &folder.join("data")))
         .arg(property("java.io.tmpdir", folder))
         .arg("-jar")
-        .arg(format!("{HOME}/bin/activemq.jar"))
+        .arg(PROGRAM)
         .args(["start", &format!("xbean:file:{}", configuration.display())]);
     vec![Process::spawn("activemq", &mut command, &folder.join("activemq.log"))]
 }

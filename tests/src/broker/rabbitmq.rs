@@ -9,7 +9,7 @@ use crate::wait::until;
 use super::{LOGIN, PASSCODE, Ports};
 
 const CONTROL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
-const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+pub(super) const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 const EPMD_LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Starts epmd and the node on the files in `folder`. The node is first: it is to be ended first.

@@ -145,6 +145,8 @@ struct Pump<'a> {
     passed: &'a AtomicU64,
     queue: VecDeque<(Instant, Vec<u8>)>,
     queued_bytes: usize,
+    /// When what was read last has left, where there is a limit to what leaves in a second.
+    free_at: Instant,
     at_end: bool,
 }
 
@@ -156,7 +158,8 @@ impl<'a> Pump<'a> {
         };
         let passed = relay.line.bytes(direction);
         let queue = VecDeque::new();
-        Self { relay, direction, from, to, passed, queue, queued_bytes: 0, at_end: false }
+        let free_at = Instant::now();
+        Self { relay, direction, from, to, passed, queue, queued_bytes: 0, free_at, at_end: false }
     }
 
     /// Runs until both sides have closed this direction, or the relay ends.
@@ -176,7 +179,7 @@ impl<'a> Pump<'a> {
     }
 
     fn read(&mut self) -> io::Result<()> {
-        if self.at_end || self.queued_bytes > QUEUE_BYTES_MAX {
+        if self.at_end || self.queued_bytes > self.queue_bytes_max() {
             std::thread::sleep(Duration::from_millis(1));
             return Ok(());
         }
@@ -189,12 +192,30 @@ impl<'a> Pump<'a> {
                     session.came_down(&chunk);
                 }
                 self.queued_bytes += length;
-                self.queue.push_back((Instant::now() + self.relay.line.delay(), chunk));
+                let due = self.leaves_at(length) + self.relay.line.delay();
+                self.queue.push_back((due, chunk));
             }
             Err(error) if is_timeout(&error) => {}
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// What is on the line and, behind a limit, a twentieth of a second's worth in a buffer before it.
+    fn queue_bytes_max(&self) -> usize {
+        let limited = self.relay.line.bytes_per_second_max().map(|limit| {
+            let milliseconds = self.relay.line.delay().as_millis() + 50;
+            usize::try_from(u128::from(limit) * milliseconds / 1000).unwrap_or(usize::MAX)
+        });
+        limited.unwrap_or(QUEUE_BYTES_MAX)
+    }
+
+    /// When so many bytes, read now, have left.
+    fn leaves_at(&mut self, bytes: usize) -> Instant {
+        let now = Instant::now();
+        let Some(limit) = self.relay.line.bytes_per_second_max() else { return now };
+        self.free_at = self.free_at.max(now) + Duration::from_secs_f64(bytes as f64 / limit as f64);
+        self.free_at
     }
 
     fn write_what_is_due(&mut self) -> io::Result<()> {

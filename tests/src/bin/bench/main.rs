@@ -14,7 +14,9 @@
 )]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the table and the progress of a command")]
 
+mod bare_consumer;
 mod bare_reader;
+mod graphite;
 mod lines;
 mod machine;
 mod paced;

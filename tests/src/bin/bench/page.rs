@@ -59,11 +59,15 @@ pub(crate) fn write(settings: &Settings) -> Result<()> {
 fn machines(machines: &[Machine]) -> Result<String> {
     let mut text = String::new();
     for machine in machines {
-        let Machine { date, cpu, cores, memory, kernel, disk, commit, rustc, runs, scale, minutes, .. } = machine;
+        let Machine { date, cpu, cores, memory, kernel, disk, commit, rustc, runs, scale, minutes, .. } =
+            machine;
         let Machine { packetboat, rabbitmq, activemq, .. } = machine;
         writeln!(text, "- {cores} cores of {cpu}, {memory} of memory, {kernel}; the spools on {disk}")?;
         writeln!(text, "- {packetboat}, commit {commit}, {rustc}; RabbitMQ {rabbitmq}, ActiveMQ {activemq}")?;
-        writeln!(text, "- {date}: medians of {runs} runs at scale {scale}, which took {minutes:.0} minutes\n")?;
+        writeln!(
+            text,
+            "- {date}: medians of {runs} runs at scale {scale}, which took {minutes:.0} minutes\n"
+        )?;
     }
     Ok(text.trim_end().to_owned())
 }

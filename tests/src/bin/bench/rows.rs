@@ -1,13 +1,18 @@
 //! The rows of the table: each a theme with its figures.
 
-mod outage;
-mod stomp;
-mod live;
-mod latency;
-mod disk;
+mod agents;
 mod backlog;
-mod idle;
+mod brokers;
 mod connections;
+mod consumer;
+mod disk;
+mod idle;
+mod latency;
+mod live;
+mod outage;
+mod producers;
+mod stomp;
+mod wan;
 
 use std::time::Duration;
 
@@ -40,7 +45,7 @@ impl Row {
 }
 
 /// All of them, in the order in which they are measured.
-pub(crate) const ALL: [Row; 9] = [
+pub(crate) const ALL: [Row; 14] = [
     Row::new("plaintext in, drain", outage::measure),
     Row::new("STOMP in, 500 lines", |bench, report| stomp::measure(500, bench, report)),
     Row::new("STOMP in, 1 line", |bench, report| stomp::measure(1, bench, report)),
@@ -50,6 +55,11 @@ pub(crate) const ALL: [Row; 9] = [
     Row::new("backlog, start, growth", backlog::measure).at_most(3),
     Row::new("idle", idle::measure),
     Row::new("connections", connections::measure),
+    Row::new("producers", producers::measure),
+    Row::new("agent to agent", agents::measure),
+    Row::new("brokers", brokers::measure),
+    Row::new("consumer", consumer::measure).at_most(3),
+    Row::new("WAN", wan::measure).at_most(1),
 ];
 
 /// What each is called.

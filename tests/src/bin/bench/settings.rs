@@ -59,7 +59,11 @@ impl Bench {
     }
 
     /// Of `full`, as much as is wanted.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count times a small factor")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a count times a small factor"
+    )]
     pub(crate) fn count(&self, full: usize) -> usize {
         ((full as f64 * self.settings.scale) as usize).max(1)
     }

@@ -273,7 +273,11 @@ fn send(mut connection: TcpStream, database: &Connection, road: &'static Road) -
         while let Some(row) = found.next()? {
             sent = row.get(0)?;
             let lines = decompressor.decompress(row.get_ref(1)?.as_blob()?, BLOB_RAW_BYTES_MAX)?;
-            write!(out, "SEND\ndestination:{QUEUE}\npersistent:true\nreceipt:{sent}\ncontent-length:{}\n\n", lines.len())?;
+            write!(
+                out,
+                "SEND\ndestination:{QUEUE}\npersistent:true\nreceipt:{sent}\ncontent-length:{}\n\n",
+                lines.len()
+            )?;
             out.extend_from_slice(&lines);
             out.push(0);
             rows.push_back(sent);

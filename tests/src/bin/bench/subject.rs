@@ -1,5 +1,6 @@
 //! The agent that is measured: a fresh one in a temporary folder, seen from outside.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use tests::station::Station;
 use tests::wait::{until, when};
 
 use crate::lines::QUEUE;
+use crate::producer::Sent;
 use crate::spool::Spool;
 use crate::usage::peak_rss_mib;
 
@@ -30,6 +32,7 @@ const HUB: &str = "hub";
 pub(crate) struct Subject {
     agent: Packetboat,
     station: Station,
+    topology: PathBuf,
     /// Of its spool.
     folder: PathBuf,
     _scratch: Scratch,
@@ -66,7 +69,7 @@ impl Subject {
         let topology = scratch.write("topology.yaml", &topology);
         let agent = station.start(&topology, &scratch);
         let folder = scratch.path().join(name);
-        Self { agent, station, folder, _scratch: scratch }
+        Self { agent, station, topology, folder, _scratch: scratch }
     }
 
     /// Where it takes STOMP.
@@ -84,25 +87,42 @@ impl Subject {
         self.metric("packetboat_backlog_batches")
     }
 
+    /// Lines that it has taken in.
+    pub(crate) fn accepted(&self) -> f64 {
+        self.metric("packetboat_accepted_metrics_total")
+    }
+
     /// Transactions since its start.
     pub(crate) fn commits(&self) -> f64 {
         self.metric("packetboat_commit_seconds_count")
     }
 
-    /// Waits until its backlog, of `lines`, has begun to drain and is empty, and tells how long that took.
-    pub(crate) fn watch_drain(&self, lines: f64) -> Result<Duration> {
-        let (deadline, mut start) = (Instant::now() + DRAIN_LIMIT, None);
+    /// Waits until its backlog, of `lines`, has begun to drain and is empty. What it tells begins at the first look
+    /// that sees less than all.
+    pub(crate) fn watch_drain(&self, lines: u64) -> Result<Sent> {
+        let (deadline, mut begun) = (Instant::now() + DRAIN_LIMIT, None);
         loop {
             let backlog = self.metric("packetboat_backlog_metrics");
-            if backlog < lines && start.is_none() {
-                start = Some(Instant::now());
+            if backlog < lines as f64 && begun.is_none() {
+                begun = Some((backlog, Instant::now()));
             }
-            if let (true, Some(start)) = (backlog == 0.0, start) {
-                return Ok(start.elapsed());
+            if let (true, Some((left, start))) = (backlog == 0.0, begun) {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a count of lines"
+                )]
+                return Ok(Sent { lines: left as u64, elapsed: start.elapsed(), cpu_seconds: 0.0 });
             }
             ensure!(Instant::now() < deadline, "{backlog} of {lines} lines are left");
             thread::sleep(BETWEEN_SCRAPES);
         }
+    }
+
+    /// Makes it dial another address from its next start on.
+    pub(crate) fn lead(&self, from: SocketAddr, to: SocketAddr) -> Result<()> {
+        let text = fs::read_to_string(&self.topology)?.replace(&from.to_string(), &to.to_string());
+        fs::write(&self.topology, text).context("the topology cannot be written")
     }
 
     /// SIGTERM, and waits for its end.

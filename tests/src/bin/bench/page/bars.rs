@@ -105,7 +105,8 @@ fn draw_on(
         let end = LEFT + scale.length(bar.median);
         area.draw(&Text::new(bar.name.clone(), (12, top + 2), font(14)))?;
         area.draw(&Rectangle::new([(LEFT, top), (end, top + THICK)], color.filled()))?;
-        let (middle, [least, most]) = (top + THICK / 2, [bar.least, bar.most].map(|value| LEFT + scale.length(value)));
+        let (middle, [least, most]) =
+            (top + THICK / 2, [bar.least, bar.most].map(|value| LEFT + scale.length(value)));
         area.draw(&PathElement::new([(least, middle), (most, middle)], INK))?;
         area.draw(&Text::new(short(bar.median), (end.max(most) + 8, top + 2), font(14)))?;
     }

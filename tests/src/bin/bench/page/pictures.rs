@@ -81,7 +81,8 @@ impl Picture {
     pub(super) fn draw(&self, measured: &Measured) -> Result<Option<String>> {
         let mut bars = Vec::new();
         for (name, group, unit) in self.ours {
-            let Some(figure) = measured.ours.iter().find(|one| one.group == *group && one.unit == *unit) else {
+            let Some(figure) = measured.ours.iter().find(|one| one.group == *group && one.unit == *unit)
+            else {
                 continue;
             };
             bars.push(Bar::new(name, Whose::Ours, &figure.values));

@@ -22,7 +22,8 @@ const ROWS: Mark = Mark::AtMost(2000.0);
 pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     let mut costs = Vec::new();
     for connections in CONNECTIONS {
-        let group = format!("100,000 lines/s over {connections} connections");
+        let plural = if connections == 1 { "" } else { "s" };
+        let group = format!("100,000 lines/s over {connections} connection{plural}");
         costs.push(link_up(&group, bench.count(connections), bench, report)?);
         link_down(&group, bench.count(connections), bench, report)?;
     }

@@ -95,7 +95,8 @@ fn note(body: &[u8], arrivals: &Mutex<Vec<Option<Instant>>>) {
     let now = Instant::now();
     let mut arrivals = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
     for line in body.split(|&byte| byte == b'\n') {
-        let number = std::str::from_utf8(line).ok().and_then(|line| line.split(' ').nth(1)?.parse::<usize>().ok());
+        let number =
+            std::str::from_utf8(line).ok().and_then(|line| line.split(' ').nth(1)?.parse::<usize>().ok());
         if let Some(arrival) = number.and_then(|number| arrivals.get_mut(number)) {
             arrival.get_or_insert(now);
         }

@@ -1,0 +1,72 @@
+//! A consumer drains a queue of a real broker into a Graphite that counts; beside it a bare STOMP client that only takes
+//! and acknowledges the same messages.
+
+use ::tests::broker::{Broker, Kind, fresh_queue};
+use ::tests::packetboat::Packetboat;
+use ::tests::ports::Port;
+use ::tests::scratch::Scratch;
+use anyhow::Result;
+
+use super::PEAK_RSS;
+use crate::bare_consumer::consume;
+use crate::graphite::Graphite;
+use crate::lines::Payload;
+use crate::producer::{self, Sent};
+use crate::report::{Mark, Report};
+use crate::settings::Bench;
+use crate::usage::{cpu_seconds_at_rest, peak_rss_mib};
+
+/// Lines in all, and in a message: as many as the broker takes in a few seconds.
+const QUEUES: [(Kind, usize, usize); 4] = [
+    (Kind::RabbitMq, 2_000_000, 500),
+    (Kind::RabbitMq, 60_000, 1),
+    (Kind::ActiveMq, 1_000_000, 500),
+    (Kind::ActiveMq, 4_000, 1),
+];
+const DISTINCT_LINES: usize = 200_000;
+
+pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
+    for (kind, lines, lines_per_message) in QUEUES {
+        if !kind.is_installed() {
+            eprint!("{kind} is not installed ... ");
+            continue;
+        }
+        let broker = Broker::shared(kind);
+        let lines = bench.count(lines).max(lines_per_message);
+        let (queue, filled) = fill(&broker, lines, lines_per_message)?;
+        let theirs = consume(broker.address(), &queue, filled)?;
+        let (queue, filled) = fill(&broker, lines, lines_per_message)?;
+        let (ours, peak_rss) = drain(&broker, &queue, filled)?;
+        let group = format!("consumer of {kind}, {lines_per_message} lines a message");
+        let (ours_rate, theirs_rate) = (ours.per_second(), theirs.per_second());
+        report.add_pair(&group, "lines/s", ours_rate, theirs_rate, &[Mark::OfYardstick(0.9)]);
+        report.add(&group, "CPU s/M lines", ours.cpu_seconds_per_million());
+        report.add_marked(&group, "peak RSS MiB", peak_rss, PEAK_RSS);
+    }
+    Ok(())
+}
+
+/// A queue, and how many lines it has.
+fn fill(broker: &Broker, lines: usize, lines_per_message: usize) -> Result<(String, u64)> {
+    let queue = fresh_queue("bench");
+    let payload = Payload::stomp_to(&queue, lines.min(DISTINCT_LINES), lines_per_message);
+    let sent = producer::stomp(broker.address(), &payload, lines)?;
+    Ok((queue, sent.lines))
+}
+
+/// What it carried from the first line on, and its peak memory.
+fn drain(broker: &Broker, queue: &str, lines: u64) -> Result<(Sent, f64)> {
+    let (scratch, http, graphite) = (Scratch::new("bench"), Port::free(), Graphite::start()?);
+    let topology = format!(
+        "mesh: bench\nqueue: {queue}\nbrokers:\n  eu: {{ urls: [\"stomp://{}\"], vhost: / }}\n\
+         consumers:\n  graphite:\n    from: eu\n    graphite: [\"{}\"]\n    listen: {{ http: \"{}\" }}\n",
+        broker.address(),
+        graphite.address(),
+        http.address(),
+    );
+    let topology = scratch.write("topology.yaml", &topology);
+    let consumer = Packetboat::consumer("graphite", &topology, http.address(), &scratch);
+    let elapsed = graphite.wait_for_lines(lines);
+    let cpu_seconds = cpu_seconds_at_rest(consumer.id())?;
+    Ok((Sent { lines, elapsed, cpu_seconds }, peak_rss_mib(consumer.id())?))
+}

@@ -31,7 +31,7 @@ pub(crate) fn consume(broker: SocketAddr, queue: &str, lines: u64) -> Result<Sen
         filled += read;
         let mut used = 0;
         let mut acks = Vec::new();
-        while let Some((head, body, length)) = frame(&buffer[used..filled])? {
+        while let Some(Frame { head, body, length }) = frame(&buffer[used..filled])? {
             ensure!(
                 head.starts_with(b"MESSAGE\n"),
                 "a MESSAGE was due, but there came {}",
@@ -81,8 +81,15 @@ fn leave(connection: &mut std::net::TcpStream, buffer: &mut [u8]) -> Result<()> 
     Ok(())
 }
 
-/// Head, body and length of the frame that `bytes` begin with, once that is whole.
-fn frame(bytes: &[u8]) -> Result<Option<(&[u8], &[u8], usize)>> {
+struct Frame<'a> {
+    head: &'a [u8],
+    body: &'a [u8],
+    /// From the blank lines before it to its NUL.
+    length: usize,
+}
+
+/// The frame that `bytes` begin with, once that is whole.
+fn frame(bytes: &[u8]) -> Result<Option<Frame<'_>>> {
     let blank = bytes.iter().take_while(|&&byte| byte == b'\n' || byte == b'\r').count();
     let Some(head_end) = memmem::find(&bytes[blank..], b"\n\n") else { return Ok(None) };
     let head = &bytes[blank..blank + head_end + 1];
@@ -92,7 +99,8 @@ fn frame(bytes: &[u8]) -> Result<Option<(&[u8], &[u8], usize)>> {
         None => memchr(0, body),
     };
     let whole = length.filter(|&length| body.len() > length);
-    Ok(whole.map(|length| (head, &body[..length], blank + head_end + 2 + length + 1)))
+    let taken = blank + head_end + 2;
+    Ok(whole.map(|length| Frame { head, body: &body[..length], length: taken + length + 1 }))
 }
 
 /// As it was escaped.
@@ -111,7 +119,7 @@ mod tests {
         for cut in 0..bytes.len() - 4 {
             assert!(frame(&bytes[..cut]).unwrap().is_none(), "cut at {cut}");
         }
-        let (head, body, length) = frame(bytes).unwrap().unwrap();
+        let Frame { head, body, length } = frame(bytes).unwrap().unwrap();
         assert_eq!((header(head, b"\nack:"), body), (Some(&b"7\\c1"[..]), &b"a\0b"[..]));
         assert_eq!(&bytes[length..], b"next");
     }

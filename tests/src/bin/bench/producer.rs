@@ -15,6 +15,7 @@ use crate::lines::Payload;
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// Lines on the way without a receipt, at most: enough to keep one commit busy while the next gathers.
 const WINDOW_LINES: usize = 200_000;
+const ELAPSED_MIN: Duration = Duration::from_millis(1);
 /// Messages on the way without a receipt, at most.
 const WINDOW_MESSAGES: usize = 20_000;
 
@@ -28,8 +29,9 @@ pub(crate) struct Sent {
 }
 
 impl Sent {
+    /// What came in one read took no time that can be told.
     pub(crate) fn per_second(&self) -> f64 {
-        self.lines_f64() / self.elapsed.as_secs_f64()
+        self.lines_f64() / self.elapsed.max(ELAPSED_MIN).as_secs_f64()
     }
 
     pub(crate) fn cpu_seconds_per_million(&self) -> f64 {

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -329,6 +329,25 @@ fn a_slow_proxy_delays_each_way() {
     plaintext(link.address(), &points, points.all()).unwrap();
     assert!(started.elapsed().unwrap() >= one_way, "the lines took no longer");
     assert_eq!(sink.ledger().distinct(), 10);
+}
+
+#[test]
+fn a_narrow_proxy_carries_what_it_may_and_no_more() {
+    const BYTES: usize = 12_500_000;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let link = Proxy::before(listener.local_addr().unwrap());
+    link.delay(Duration::from_millis(45));
+    link.throttle(BYTES as u64);
+    let mut sender = TcpStream::connect(link.address()).unwrap();
+    let mut receiver = listener.accept().unwrap().0;
+    let reading = std::thread::spawn(move || receiver.read_to_end(&mut Vec::new()).unwrap());
+    let started = std::fs::metadata(Scratch::new("narrow").path()).unwrap().modified().unwrap();
+    sender.write_all(&vec![0; BYTES]).unwrap();
+    sender.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(reading.join().unwrap(), BYTES);
+    let elapsed = started.elapsed().unwrap();
+    // A busy machine may take longer.
+    assert!((Duration::from_secs(1)..Duration::from_secs(5)).contains(&elapsed), "{elapsed:?}");
 }
 
 // Processes and ports.

@@ -40,7 +40,7 @@ impl Machine {
             date: said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
             cpu: after("/proc/cpuinfo", "model name"),
             cores: available_parallelism().map_or(0, Into::into),
-            memory: after("/proc/meminfo", "MemTotal"),
+            memory: memory(),
             kernel: said("uname", &["-sr"]),
             disk: disk.lines().nth(1).unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" on "),
             commit: said("git", &["describe", "--always", "--dirty", "--tags"]),
@@ -69,6 +69,12 @@ fn after(path: &str, key: &str) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let value = text.lines().find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix(':'));
     value.unwrap_or_default().trim().to_owned()
+}
+
+fn memory() -> String {
+    let total = after("/proc/meminfo", "MemTotal");
+    let kib = total.strip_suffix(" kB").and_then(|kib| kib.parse::<f64>().ok());
+    kib.map_or_else(String::new, |kib| format!("{:.0} GiB", kib / 1024.0 / 1024.0))
 }
 
 fn package(name: &str) -> String {

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 
 use crate::machine::Machine;
 use crate::report::HEAD;
-use measured::Measured;
+use measured::{Measured, Note};
 
 /// What it is made of but figures.
 const TEMPLATE: &str = include_str!("../../../benchmarks/page.md");
@@ -92,7 +92,8 @@ fn rivals(measured: &Measured) -> Result<String> {
 fn durability(measured: &Measured) -> Result<String> {
     let mut text = head(&["who", "version", "what its word is worth"])?;
     for note in &measured.notes {
-        writeln!(text, "| {} | {} | {} |", note.rival, note.version, note.durability)?;
+        let Note { rival, version, durability } = note;
+        writeln!(text, "| {rival} | {version} | {durability} |")?;
     }
     for fault in &measured.faults {
         writeln!(text, "| {} | {} | not measured: {} |", fault.rival, fault.version, fault.not_measured)?;

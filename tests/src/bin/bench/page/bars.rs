@@ -95,7 +95,7 @@ fn draw_on(
     area.fill(&WHITE)?;
     let title = if scale.is_logarithmic { format!("{title} (logarithmic)") } else { title.to_owned() };
     let font = |size: i32| ("sans-serif", size).into_font().color(&INK);
-    area.draw(&Text::new(title, (12, 12), font(18)))?;
+    area.draw(&Text::new(title, (12, 12), font(22)))?;
     for (bar, top) in bars.iter().zip((HEAD..).step_by(STEP.unsigned_abs() as usize)) {
         let color = match bar.whose {
             Whose::Ours => OURS,
@@ -103,12 +103,12 @@ fn draw_on(
             Whose::Rivals => RIVALS,
         };
         let end = LEFT + scale.length(bar.median);
-        area.draw(&Text::new(bar.name.clone(), (12, top + 2), font(14)))?;
+        area.draw(&Text::new(bar.name.clone(), (12, top + 2), font(17)))?;
         area.draw(&Rectangle::new([(LEFT, top), (end, top + THICK)], color.filled()))?;
         let (middle, [least, most]) =
             (top + THICK / 2, [bar.least, bar.most].map(|value| LEFT + scale.length(value)));
         area.draw(&PathElement::new([(least, middle), (most, middle)], INK))?;
-        area.draw(&Text::new(short(bar.median), (end.max(most) + 8, top + 2), font(14)))?;
+        area.draw(&Text::new(short(bar.median), (end.max(most) + 8, top + 2), font(17)))?;
     }
     area.present()
 }

@@ -1,4 +1,4 @@
-//! A backlog drains into a real broker; beside it a bare STOMP client that writes the same bodies, as far ahead of its
+//! A backlog drains into a real broker; beside it a bare STOMP client that writes the same bodies, far ahead of its
 //! receipts. What the broker has then is thrown away.
 
 use ::tests::broker::{Broker, Kind, fresh_queue};

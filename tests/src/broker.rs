@@ -144,6 +144,24 @@ impl Broker {
         self.address
     }
 
+    /// The processes of a broker of one's own; they may have children.
+    pub fn process_ids(&self) -> Vec<u32> {
+        let processes = self.instance.iter().flat_map(|instance| &instance.processes);
+        processes.map(Process::id).collect()
+    }
+
+    /// Where the files of a broker of one's own are.
+    ///
+    /// # Panics
+    /// If it is a shared one.
+    pub fn folder(&self) -> &Path {
+        self.instance
+            .as_ref()
+            .expect("the files of a shared broker are none of a test's business")
+            .scratch
+            .path()
+    }
+
     /// A session with it as [`LOGIN`].
     pub fn connect(&self) -> Stomp {
         login(self.address).expect("a broker that stands takes its user")

@@ -48,6 +48,8 @@ const METRICS: [(&str, Kind); 20] = [
     ("tcp.conns-estab", Kind::Small),
 ];
 const SERIES: usize = HOSTS * METRICS.len();
+/// A name ends in the number of its series.
+const SERIES_DIGITS: usize = 6;
 
 /// Bytes to be written in pieces, each of whole messages (in plaintext, of whole lines).
 #[derive(Debug)]
@@ -139,7 +141,7 @@ impl Payload {
     }
 }
 
-fn append_send_to(queue: &str, number: usize, body: &[u8], into: &mut Vec<u8>) {
+pub(crate) fn append_send_to(queue: &str, number: usize, body: &[u8], into: &mut Vec<u8>) {
     let length = body.len();
     let head =
         format!("SEND\ndestination:{queue}\npersistent:true\nreceipt:{number}\ncontent-length:{length}\n\n");
@@ -149,7 +151,7 @@ fn append_send_to(queue: &str, number: usize, body: &[u8], into: &mut Vec<u8>) {
 }
 
 /// Series `number % SERIES`, a second later each time around.
-fn append_line(number: usize, into: &mut Vec<u8>) {
+pub(crate) fn append_line(number: usize, into: &mut Vec<u8>) {
     let (series, tick) = (number % SERIES, number / SERIES);
     let (name, kind) = METRICS[series % METRICS.len()];
     let chance = mixed(number);
@@ -162,7 +164,7 @@ fn append_line(number: usize, into: &mut Vec<u8>) {
     };
     let host = series / METRICS.len();
     let timestamp = FIRST_TIMESTAMP + tick;
-    writeln!(into, "bench.host{host:04}.{name}.c{series:06} {value} {timestamp}")
+    writeln!(into, "bench.host{host:04}.{name}.c{series:0SERIES_DIGITS$} {value} {timestamp}")
         .unwrap_or_else(|_| unreachable!());
 }
 
@@ -193,6 +195,23 @@ fn append_tagged_line(number: usize, value: f64, into: &mut Vec<u8>) {
         node % 5
     )
     .unwrap_or_else(|_| unreachable!());
+}
+
+/// The number that [`append_line`] made a line of.
+pub(crate) fn number_of(line: &[u8]) -> Option<usize> {
+    let (name_end, timestamp_at) = (memchr::memchr(b' ', line)?, memchr::memrchr(b' ', line)? + 1);
+    number_of_point(&line[..name_end], digits(&line[timestamp_at..])?)
+}
+
+/// As [`number_of`], of a line that was taken apart.
+pub(crate) fn number_of_point(name: &[u8], timestamp: usize) -> Option<usize> {
+    let series = digits(name.get(name.len().checked_sub(SERIES_DIGITS)?..)?)?;
+    Some(timestamp.checked_sub(FIRST_TIMESTAMP)? * SERIES + series)
+}
+
+fn digits(text: &[u8]) -> Option<usize> {
+    text.iter()
+        .try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + usize::from(byte - b'0')))
 }
 
 /// Scatters numbers that follow each other (the finalizer of splitmix64).
@@ -230,6 +249,18 @@ mod tests {
     fn a_tagged_line_is_long() {
         let bytes = Payload::tagged(100).bytes_per_line();
         assert!((200.0..300.0).contains(&bytes), "{bytes} bytes a line");
+    }
+
+    #[test]
+    fn a_line_tells_its_number() {
+        for number in [0, 1, SERIES - 1, SERIES, 3 * SERIES + 77] {
+            let mut line = Vec::new();
+            append_line(number, &mut line);
+            assert_eq!(number_of(line.trim_ascii_end()), Some(number));
+        }
+        for line in ["", "a b", "bench.c000001 1 x", "short 1 1700000000", "bench.c000001 1 1699999999"] {
+            assert_eq!(number_of(line.as_bytes()), None, "{line}");
+        }
     }
 
     #[test]

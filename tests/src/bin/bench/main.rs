@@ -23,6 +23,7 @@ mod paced;
 mod page;
 mod producer;
 mod report;
+mod rivals;
 mod rows;
 mod settings;
 mod simplest_spool;
@@ -56,6 +57,7 @@ struct Arguments {
 enum Command {
     /// Makes BENCHMARKS.md and its pictures out of what was measured.
     Page(page::Settings),
+    Rivals(rivals::Settings),
     /// Runs the yardstick.
     #[command(hide = true)]
     SimplestSpool(simplest_spool::Place),
@@ -66,6 +68,7 @@ fn main() -> Result<()> {
     match &arguments.command {
         None => measure(arguments.settings),
         Some(Command::Page(settings)) => page::write(settings),
+        Some(Command::Rivals(settings)) => rivals::measure_all(settings),
         Some(Command::SimplestSpool(place)) => simplest_spool::run(place),
     }
 }

@@ -96,7 +96,9 @@ fn durability(measured: &Measured) -> Result<String> {
         writeln!(text, "| {rival} | {version} | {durability} |")?;
     }
     for fault in &measured.faults {
-        writeln!(text, "| {} | {} | not measured: {} |", fault.rival, fault.version, fault.not_measured)?;
+        // A log is quoted in it, which may have anything.
+        let why = fault.not_measured.replace('|', "\\|").replace('\n', " ");
+        writeln!(text, "| {} | {} | not measured: {why} |", fault.rival, fault.version)?;
     }
     Ok(text.trim_end().to_owned())
 }

@@ -129,6 +129,11 @@ impl Figure {
         ]
     }
 
+    /// Whether both are values of one thing.
+    pub(crate) fn is_of_kind_of(&self, other: &Self) -> bool {
+        (&self.group, &self.unit) == (&other.group, &other.unit)
+    }
+
     pub(crate) fn median(&self) -> f64 {
         spread(&self.values).0
     }

@@ -33,7 +33,7 @@ pub(super) struct Note {
 }
 
 /// Why a rival, or part of it, was not measured.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Fault {
     pub(super) rival: String,
     pub(super) version: String,
@@ -59,17 +59,24 @@ impl Measured {
         if value.get("machine").is_some() {
             self.machines.push(MachineLine::deserialize(value)?.machine);
         } else if value.get("not_measured").is_some() {
-            self.faults.push(Fault::deserialize(value)?);
+            let fault = Fault::deserialize(value)?;
+            if !self.faults.contains(&fault) {
+                self.faults.push(fault);
+            }
         } else if value.get("rival").is_some() {
             let note = Note::deserialize(&value)?;
             if !self.notes.iter().any(|known| known.rival == note.rival) {
                 self.notes.push(note);
             }
-            self.rivals.push(RivalFigure::deserialize(value)?);
+            let RivalFigure { rival, figure } = RivalFigure::deserialize(value)?;
+            let same = |known: &&mut RivalFigure| known.rival == rival && known.figure.is_of_kind_of(&figure);
+            match self.rivals.iter_mut().find(same) {
+                Some(known) => known.figure = figure,
+                None => self.rivals.push(RivalFigure { rival, figure }),
+            }
         } else {
             let figure = Figure::deserialize(value)?;
-            let same = |known: &&mut Figure| (&known.group, &known.unit) == (&figure.group, &figure.unit);
-            match self.ours.iter_mut().find(same) {
+            match self.ours.iter_mut().find(|known| known.is_of_kind_of(&figure)) {
                 Some(known) => *known = figure,
                 None => self.ours.push(figure),
             }

@@ -39,11 +39,12 @@ impl Figures {
         }
     }
 
-    /// Says why something is missing.
+    /// Says why something is missing, once if it is the same in each run.
     pub(crate) fn fault(&mut self, rival: &Rival, fault: String) {
-        self.notes.iter_mut().filter(|note| note.rival == rival.name).for_each(|note| {
-            note.faults.push(fault.clone());
-        });
+        let note = self.notes.iter_mut().find(|note| note.rival == rival.name);
+        if let Some(note) = note.filter(|note| !note.faults.contains(&fault)) {
+            note.faults.push(fault);
+        }
     }
 
     /// Adds what one run has measured.
@@ -141,8 +142,11 @@ fn line(text: &mut String, line: &str) {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::super::{carbon_c_relay, vmagent};
     use super::*;
+    use crate::{Arguments, Command, page};
 
     #[test]
     fn rivals_stand_side_by_side() {
@@ -162,5 +166,41 @@ mod tests {
         assert_eq!(lines.len(), 3);
         assert_eq!((&lines[0]["rival"], &lines[0]["median"]), (&json!(one.name), &json!(200.0)));
         assert_eq!((&lines[2]["version"], &lines[2]["not_measured"]), (&json!("2"), &json!("it ended")));
+    }
+
+    #[test]
+    fn the_page_shows_them() {
+        let (one, other) = (carbon_c_relay::RIVAL, vmagent::RIVAL);
+        let mut figures = Figures::default();
+        figures.introduce(&one, "3.7".to_owned());
+        figures.introduce(&other, "not installed".to_owned());
+        for lines in [100.0, 300.0, 200.0] {
+            figures.add(&one, "drain", "lines/s", lines);
+        }
+        figures.add(&one, "drain", "missing", 7.0);
+        figures.fault(&one, "latency: it ended: a | b".to_owned());
+        for _run in 0..2 {
+            figures.fault(&other, "it is skipped".to_owned());
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("rivals.jsonl");
+        // What is read again replaces itself.
+        std::fs::write(&file, figures.json_lines().repeat(2)).unwrap();
+        let (file, into) = (file.to_str().unwrap(), folder.path().to_str().unwrap());
+        let arguments = Arguments::parse_from(["bench", "page", file, "--into", into]);
+        let Some(Command::Page(settings)) = arguments.command else { panic!("no page was asked for") };
+        page::write(&settings).unwrap();
+
+        let page = std::fs::read_to_string(folder.path().join("BENCHMARKS.md")).unwrap();
+        for part in [
+            "| carbon-c-relay | drain | lines/s | 200 | 100 .. 300 |\n",
+            "| carbon-c-relay | drain | missing | 7.00 | 7.00 .. 7.00 |\n",
+            &format!("| carbon-c-relay | 3.7 | {} |\n", one.durability),
+            "| carbon-c-relay | 3.7 | not measured: latency: it ended: a \\| b |\n",
+            "| vmagent | not installed | not measured: it is skipped |\n",
+            "](tests/benchmarks/drain.svg)",
+        ] {
+            assert_eq!(page.matches(part).count(), 1, "{part} in {page}");
+        }
     }
 }

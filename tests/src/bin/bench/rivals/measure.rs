@@ -14,6 +14,7 @@ use super::rival::{Rival, Server};
 use super::sender::{Payloads, send_paced};
 use super::sink::{FIRST_LIMIT, Sink};
 use super::tree::{cpu_seconds, peak_rss_mib};
+use crate::producer::Sent;
 
 /// How long a stream is paced.
 const PACED_SECONDS: usize = 4;
@@ -147,10 +148,10 @@ impl Measured<'_> {
         cpu_seconds: f64,
         arrivals: &Arrivals,
     ) {
-        let came = arrivals.lines as f64;
         if let Some(last) = arrivals.last {
-            self.add(group, "lines/s", came / (last - start).as_secs_f64());
-            self.add(group, "CPU s/M lines", cpu_seconds * 1e6 / came);
+            let came = Sent { lines: arrivals.lines as u64, elapsed: last - start, cpu_seconds };
+            self.add(group, "lines/s", came.per_second());
+            self.add(group, "CPU s/M lines", came.cpu_seconds_per_million());
         }
         self.add(group, "missing", sent.saturating_sub(arrivals.lines) as f64);
         self.add(group, "twice", arrivals.twice as f64);

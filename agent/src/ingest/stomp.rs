@@ -5,7 +5,7 @@
 //! the intake, and `outflow` writes each RECEIPT once its lines are on disk. A RECEIPT confirms its own
 //! frame only; reading goes on while earlier frames wait for their commit.
 //!
-//! `decode`, `encode` and `session` know neither sockets nor clocks.
+//! `decode`, `encode` and `session` know neither sockets nor clocks; `probe` measures them without.
 
 mod budget;
 mod decode;
@@ -18,6 +18,8 @@ mod negotiate;
 mod node_batch;
 mod outflow;
 mod patience;
+#[doc(hidden)]
+pub mod probe;
 mod read_buffer;
 mod reader;
 mod refusal;

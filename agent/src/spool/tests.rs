@@ -116,12 +116,12 @@ fn a_drained_file_gives_its_pages_back() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = Spool::open(config(dir.path()), 0).unwrap();
     let press = seal::Press::default();
-    let sealed: Vec<Sealed> = (0..1200).map(|number| press.seal(raw(&faults::noise(number)), 0)).collect();
+    let sealed: Vec<Sealed> = (0..4000).map(|number| press.seal(raw(&faults::noise(number)), 0)).collect();
     spool.transact(|writer| sealed.iter().try_for_each(|sealed| writer.append(sealed))).unwrap();
     let before = schema::page_counts(&spool.db).unwrap().0;
     assert!(before > VACUUM_SLICE_PAGES);
     let first = spool.lend(0, 1).unwrap().remove(0);
-    let rest = first.last + 1..=1200;
+    let rest = first.last + 1..=4000;
     spool.transact(|writer| writer.settle(0, rest, &Verdict::Delivered)).unwrap();
     for _ in 0..2 {
         spool.look_after().unwrap();

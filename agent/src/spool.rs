@@ -400,6 +400,9 @@ impl Spool {
         if !std::mem::replace(&mut self.is_disk_full, true) {
             give_up_reserve(&mut self.reserve, &self.config);
         }
+        // Somebody may have taken it. The log has room of its own, and begins anew once all of it is copied to
+        // where there is room, too; where that fails, the next attempt to write says what is wrong.
+        drop(self.db.pragma(None, "wal_checkpoint", "PASSIVE", |_| Ok(())));
     }
 
     /// Takes the room in which what was confirmed is written, whatever happens to the disk.

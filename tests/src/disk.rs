@@ -10,7 +10,6 @@ use crate::scratch::Scratch;
 /// Says that this machine may not mount, and that the tests of disks are to be passed over.
 const NO_MOUNT: &str = "PACKETBOAT_NO_MOUNT";
 const MIB: u64 = 1024 * 1024;
-const LARGEST_PIECE: usize = 1024 * 1024;
 /// That of an ext4 as small as these.
 const BLOCK: usize = 1024;
 
@@ -61,15 +60,16 @@ impl Disk {
     pub fn fill(&self) {
         let filler = File::options().create(true).append(true).open(&self.filler);
         let mut filler = filler.expect("the filler can be opened");
-        // In ever smaller pieces down to a block. An agent that gives room back meanwhile makes them large
-        // again: by blocks, each synced, its reserve takes minutes on a slow disk.
-        let mut bytes = LARGEST_PIECE;
-        while bytes >= BLOCK {
-            match filler.write_all(&vec![0; bytes]).and_then(|()| filler.sync_all()) {
-                Ok(()) => bytes = LARGEST_PIECE,
-                Err(error) if error.kind() == ErrorKind::StorageFull => bytes /= 4,
-                Err(error) => panic!("the disk cannot be filled: {error}"),
-            }
+        // In ever smaller pieces down to a block. They are not synced one by one: an agent that gives its reserve
+        // back meanwhile would make that minutes on a slow disk.
+        for piece in [1024 * 1024, 64 * 1024, 4096, BLOCK].map(|bytes| vec![0; bytes]) {
+            let full = loop {
+                match filler.write_all(&piece) {
+                    Ok(()) => {}
+                    Err(error) => break filler.sync_all().err().unwrap_or(error),
+                }
+            };
+            assert_eq!(full.kind(), ErrorKind::StorageFull, "the disk cannot be filled: {full}");
         }
     }
 

@@ -28,7 +28,7 @@ use crate::uplink::{GraphiteUplink, Subscriber};
 
 /// Messages that the broker may push before they are acknowledged. Graphite's receipt takes a quarter of a second,
 /// so it takes many of them where each has one line; where they are full, their bytes are bounded.
-const PREFETCH: u16 = 4096;
+const PREFETCH: u16 = 1024;
 /// Limit of the spool that holds the dead letters; they may have half of it.
 const DEAD_LETTERS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 

@@ -32,8 +32,9 @@ const SETTLES_MAX: usize = 32;
 const QUIET: Duration = Duration::from_millis(1);
 /// so far apart, unless there are
 const APART: Duration = Duration::from_millis(5);
-/// so many entries to be committed: a commit costs about as much for one of them as for ten.
-const ENOUGH: usize = 32;
+/// so many bytes to be committed: a commit costs about as much for one full batch as for ten. What is on its way
+/// into a spool must fit into the margin below its limit.
+const ENOUGH_BYTES: u64 = 128 * 1024;
 
 /// The way to the spool's thread. Cheap to clone; the thread ends when all are gone.
 #[derive(Clone)]
@@ -346,7 +347,7 @@ impl DeskWorker {
         let Some(since) = self.committed_at.filter(|last| last.elapsed() < QUIET) else { return };
         let mut before = 0;
         while group.appends.len() > before
-            && group.appends.len() < ENOUGH
+            && group.stored_bytes() < ENOUGH_BYTES
             && group.after.is_empty()
             && since.elapsed() < APART
         {
@@ -523,6 +524,12 @@ impl DeskWorker {
 impl Group {
     fn len(&self) -> usize {
         self.appends.len() + self.settles.len() + self.after.len()
+    }
+
+    /// What the entries append.
+    fn stored_bytes(&self) -> u64 {
+        let entries = self.appends.iter().map(|(entry, ..)| entry);
+        entries.flat_map(Entry::all_sealed).map(Sealed::stored_bytes).sum()
     }
 
     fn take(&mut self, command: Command) {

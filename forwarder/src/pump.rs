@@ -132,22 +132,26 @@ impl<S: Source, K: Sink> Session<'_, S, K> {
             return Ok(Turn::Lent(lease));
         }
         // What is ready goes before the sink is listened to, so that it writes more at a time.
-        if room && let Some(Ok(lease)) = self.source.lease().now_or_never() {
-            return Ok(Turn::Lent(lease));
+        if room && let Some(lent) = self.source.lease().now_or_never() {
+            return self.lent(lent);
         }
         tokio::select! {
             biased;
             event = self.sink.event() => Ok(Turn::Told(event?)),
             () = self.closing.cancelled(), if !closing => Ok(Turn::Closing),
-            lent = self.source.lease(), if room => match lent {
-                Ok(lease) => Ok(Turn::Lent(lease)),
-                Err(SourceEnd::Closed) => {
-                    self.closing.cancel();
-                    Ok(Turn::Closing)
-                }
-                Err(end) => Err(End::Source(end)),
-            },
+            lent = self.source.lease(), if room => self.lent(lent),
             () = sleep(NEIGHBOUR_WAIT), if room && !self.held.is_empty() => Ok(Turn::Waited),
+        }
+    }
+
+    fn lent(&self, lent: Result<Lease, SourceEnd>) -> Result<Turn, End> {
+        match lent {
+            Ok(lease) => Ok(Turn::Lent(lease)),
+            Err(SourceEnd::Closed) => {
+                self.closing.cancel();
+                Ok(Turn::Closing)
+            }
+            Err(end) => Err(End::Source(end)),
         }
     }
 

@@ -12,18 +12,22 @@ mod topology;
 
 use std::future::Future;
 use std::io::{IsTerminal, Write};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
 
 use ::topology::{Mesh, NoSuchNode, Topology};
 use clap::{Parser, Subcommand};
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 /// `EX_CONFIG` of sysexits.h, so that systemd does not start it again.
 const WRONG_TOPOLOGY: u8 = 78;
+/// Threads that a node works with, at most, beside those of its spool.
+const WORKERS_MAX: usize = 4;
 
 /// Takes metrics in, keeps them while the link is down, and forwards them.
 #[derive(Debug, Parser)]
@@ -75,7 +79,7 @@ fn until_told_to_stop<F, T>(node: impl FnOnce(CancellationToken) -> F) -> anyhow
 where
     F: Future<Output = anyhow::Result<T>>,
 {
-    let runtime = tokio::runtime::Runtime::new()?;
+    let runtime = Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;
     runtime.block_on(async {
         let stop = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate())?;
@@ -99,6 +103,13 @@ where
             () = signalled() => anyhow::bail!("stopped at once by a second signal"),
         }
     })
+}
+
+/// The spool has a thread of its own, so one core is left to it. More workers than a few would wake each other for
+/// nothing.
+fn workers() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    (cores - 1).clamp(1, WORKERS_MAX)
 }
 
 /// How a command failed.

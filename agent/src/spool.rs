@@ -17,6 +17,7 @@ mod inspect;
 mod leases;
 mod lent;
 mod limits;
+mod pinboard;
 mod rejects;
 mod report;
 mod reserve;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use forwarder::{Batch, Clock};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -120,6 +120,11 @@ impl Intake {
     /// By queue, whether it is at its limit, or the spool is, and refuses.
     pub fn full(&self) -> Arc<[bool]> {
         self.0.desk.full()
+    }
+
+    /// See [`Desk::failures`].
+    pub fn failures(&self) -> watch::Receiver<()> {
+        self.0.desk.failures()
     }
 
     /// Whether the spool is at its limit and refuses.

@@ -1,14 +1,14 @@
 //! How close commits may follow each other while nothing waits: at once, until there are more than
-//! 200 a second, then 5 ms apart, so that a steady stream shares commits. Pure.
+//! 300 a second, then 3 ms apart, so that a steady stream shares commits. Pure.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-const COMMITS_PER_SECOND: f64 = 200.0;
+const COMMITS_PER_SECOND: f64 = 300.0;
 /// How many may be made at once after a quiet time.
 const BURST: f64 = 20.0;
-const APART: Duration = Duration::from_millis(5);
+const APART: Duration = Duration::from_millis(3);
 
 /// A token bucket over commits.
 #[derive(Debug)]
@@ -61,6 +61,6 @@ mod tests {
             now = pace.next_commit(now) + Duration::from_micros(100);
             commits += 1;
         }
-        assert!((180..=230).contains(&commits), "{commits} commits in a second");
+        assert!((300..=350).contains(&commits), "{commits} commits in a second");
     }
 }

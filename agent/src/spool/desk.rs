@@ -6,8 +6,7 @@
 //! written. A corrupt file: set aside, salvaged, on. Anything else ends the thread before another
 //! receipt, because a repeated fsync can report success on lost pages.
 
-use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use forwarder::{Clock, LeaseKey};
@@ -16,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 use crate::spool::leases::LinkLeases;
+use crate::spool::pinboard::{Ask, Pinboard, Settle};
 use crate::spool::seal::Press;
 use crate::spool::{
     Arrival, Commit, CommitError, Lent, LinkSet, Loan, LoanEnd, RawBatch, Sealed, Spool, SpoolError, Taken,
@@ -43,33 +43,12 @@ pub struct Desk {
     slots: Arc<Semaphore>,
     /// By queue, whether nothing is taken for it.
     full: watch::Receiver<Arc<[bool]>>,
+    failures: watch::Receiver<()>,
     press: Arc<Press>,
-    words: Arc<Words>,
+    pinboard: Arc<Pinboard>,
     /// By link.
     leases: Arc<[Arc<LinkLeases>]>,
     link_sets: Arc<[LinkSet]>,
-}
-
-/// The next hops' words that are not taken to be written yet. No more than there are leases.
-#[derive(Debug, Default)]
-struct Words(Mutex<Vec<Settle>>);
-
-impl Words {
-    /// Adds one; tells how many there are.
-    fn add(&self, settle: Settle) -> usize {
-        let mut words = self.lock();
-        words.push(settle);
-        words.len()
-    }
-
-    fn take(&self) -> Vec<Settle> {
-        std::mem::take(&mut *self.lock())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Settle>> {
-        // Nothing panics while it is held.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// What becomes durable together, or not at all.
@@ -155,13 +134,8 @@ enum Command {
         owed: Owed,
         uncommitted: Uncommitted,
     },
-    /// There are words to be written.
-    Settle,
-    Lend {
-        link: usize,
-        raw_bytes_max: usize,
-        reply: oneshot::Sender<Vec<Lent>>,
-    },
+    /// There is something on the pinboard that cannot wait, or a lease was given back.
+    Nudge,
     Look(Look),
     /// Time to look after the file.
     Tick,
@@ -172,22 +146,25 @@ impl Desk {
     pub fn new(spool: Spool, metrics: Arc<Metrics>, clock: Clock) -> (Self, DeskWorker) {
         let (commands, inbox) = mpsc::channel(4 * GROUP_MAX);
         let (tell_full, full) = watch::channel(spool.full_queues());
+        let (tell_failure, failures) = watch::channel(());
         let desk = Self {
             commands,
             slots: Arc::new(Semaphore::new(SLOTS)),
             full,
+            failures,
             press: Arc::default(),
-            words: Arc::default(),
+            pinboard: Arc::default(),
             leases: spool.links.iter().map(|link| Arc::clone(&link.leases)).collect(),
             link_sets: spool.config.link_sets.iter().cloned().collect(),
         };
         let worker = DeskWorker {
             spool,
             inbox,
-            words: Arc::clone(&desk.words),
-            left_over: Group::default(),
+            pinboard: Arc::clone(&desk.pinboard),
+            left_over: Vec::new(),
             committed_at: None,
             full: tell_full,
+            failures: tell_failure,
             metrics,
             clock,
         };
@@ -210,6 +187,12 @@ impl Desk {
     /// Whether nothing is taken for any queue.
     pub fn is_full(&self) -> bool {
         self.full.borrow().iter().all(|&full| full)
+    }
+
+    /// Changes when lines could not be committed; closed once none can be any more. For whoever only wants to know
+    /// of a failure: a commit that is waited for wakes whoever waits.
+    pub fn failures(&self) -> watch::Receiver<()> {
+        self.failures.clone()
     }
 
     /// Whether batches wait to be lent to a link of set number `link_set`.
@@ -265,21 +248,34 @@ impl Desk {
         }
         // One that was dropped at a limit meanwhile is known to the books only.
         let Some(rows) = self.leases[link].end(key) else { return Ok(()) };
-        let waiting = self.words.add((link, rows, verdict));
+        let waiting = self.pinboard.settle((link, rows, verdict));
         if waiting >= SETTLES_MAX || self.full.borrow().contains(&true) {
-            // With an inbox full of commands the thread comes to them anyway.
-            drop(self.commands.try_send(Command::Settle));
+            self.nudge();
         }
         Ok(())
     }
 
-    pub(super) async fn lend(
+    /// Lets the thread look at what did not come through its inbox.
+    pub(super) fn nudge(&self) {
+        // With an inbox full of commands the thread comes to it anyway.
+        drop(self.commands.try_send(Command::Nudge));
+    }
+
+    /// The answer comes once something waits for the link; without one, the spool had to be mended.
+    pub(super) fn lend(
         &self,
         link: usize,
         raw_bytes_max: usize,
     ) -> Result<oneshot::Receiver<Vec<Lent>>, DeskClosed> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Lend { link, raw_bytes_max, reply }).await?;
+        self.pinboard.ask(Ask { link, raw_bytes_max, reply });
+        if self.commands.is_closed() {
+            return Err(DeskClosed);
+        }
+        // What is committed from here on finds the ask.
+        if self.leases[link].has_waiting() {
+            self.nudge();
+        }
         Ok(answer)
     }
 
@@ -296,19 +292,16 @@ impl Desk {
 pub struct DeskWorker {
     spool: Spool,
     inbox: mpsc::Receiver<Command>,
-    words: Arc<Words>,
-    /// Words of the next hops that are not written yet; and while the disk has no room for them, the
-    /// wish for more, so that they stay few.
-    left_over: Group,
+    pinboard: Arc<Pinboard>,
+    /// Words of the next hops that are taken and not written yet.
+    left_over: Vec<Settle>,
     /// When the last commit ended.
     committed_at: Option<Instant>,
     full: watch::Sender<Arc<[bool]>>,
+    failures: watch::Sender<()>,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
-
-/// The next hop's word on the rows of a lease over a link.
-type Settle = (usize, RangeInclusive<i64>, Verdict);
 
 /// The commands of one transaction.
 #[derive(Default)]
@@ -324,15 +317,15 @@ impl DeskWorker {
     /// the process.
     pub fn run(mut self) -> Result<(), SpoolError> {
         while let Some(first) = self.inbox.blocking_recv() {
-            let mut group = std::mem::take(&mut self.left_over);
+            let mut group = Group { settles: std::mem::take(&mut self.left_over), ..Group::default() };
             group.take(first);
             self.take_waiting(&mut group);
             self.gather(&mut group);
             self.work(group)?;
         }
-        let mut rest = std::mem::take(&mut self.left_over);
-        rest.settles.extend(self.words.take());
-        if rest.settles.is_empty() { Ok(()) } else { self.commit(&mut rest) }
+        let mut settles = std::mem::take(&mut self.left_over);
+        settles.extend(self.pinboard.take_settles());
+        if settles.is_empty() { Ok(()) } else { self.commit(&mut Group { settles, ..Group::default() }) }
     }
 
     fn take_waiting(&mut self, group: &mut Group) {
@@ -349,6 +342,7 @@ impl DeskWorker {
         while group.appends.len() > before
             && group.stored_bytes() < ENOUGH_BYTES
             && group.after.is_empty()
+            && !self.pinboard.has_ask(|ask| self.can_lend(ask))
             && since.elapsed() < APART
         {
             before = group.appends.len();
@@ -362,24 +356,19 @@ impl DeskWorker {
     }
 
     fn work(&mut self, mut group: Group) -> Result<(), SpoolError> {
-        group.settles.extend(self.words.take());
+        group.settles.extend(self.pinboard.take_settles());
         if self.spool.is_disk_full() {
             // The reserve is for what leaves.
-            group.answer_appending(&CommitError::Full);
+            self.refuse(&mut group, &CommitError::Full);
         }
         if self.is_due(&group) {
             self.commit(&mut group)?;
             self.tell_full();
         } else {
-            self.left_over.settles = std::mem::take(&mut group.settles);
+            self.left_over = std::mem::take(&mut group.settles);
         }
         for command in group.after {
             let done = match command {
-                Command::Lend { .. } if self.spool.is_disk_full() && !self.left_over.settles.is_empty() => {
-                    self.left_over.after.push(command);
-                    Ok(())
-                }
-                Command::Lend { link, raw_bytes_max, reply } => self.lend(link, raw_bytes_max, reply),
                 Command::Look(look) => {
                     look(&mut self.spool);
                     self.tell_full();
@@ -390,13 +379,13 @@ impl DeskWorker {
                     self.tell_full();
                     done
                 }
-                Command::Append { .. } | Command::Settle => Ok(()),
+                Command::Append { .. } | Command::Nudge => Ok(()),
             };
             if let Err(error) = done {
                 self.recover(error)?;
             }
         }
-        Ok(())
+        self.lend()
     }
 
     fn tell_full(&self) {
@@ -433,12 +422,12 @@ impl DeskWorker {
             other => CommitError::Failed(other.to_string()),
         };
         let recovered = self.recover(error);
-        group.answer_appending(&word);
+        self.refuse(group, &word);
         recovered?;
         match self.write(&group.appends, &group.settles) {
             Err(SpoolError::Full(_)) => {
                 group.answer(&Err(CommitError::Full));
-                self.left_over.settles = std::mem::take(&mut group.settles);
+                self.left_over = std::mem::take(&mut group.settles);
                 Ok(())
             }
             Err(error) => Err(error),
@@ -446,6 +435,12 @@ impl DeskWorker {
                 group.answer(&Ok(()));
                 Ok(())
             }
+        }
+    }
+
+    fn refuse(&self, group: &mut Group, word: &CommitError) {
+        if group.answer_appending(word) {
+            self.failures.send_replace(());
         }
     }
 
@@ -494,17 +489,27 @@ impl DeskWorker {
         Ok(())
     }
 
-    fn lend(
-        &mut self,
-        link: usize,
-        raw_bytes_max: usize,
-        reply: oneshot::Sender<Vec<Lent>>,
-    ) -> Result<(), SpoolError> {
-        let lent = self.spool.lend(link, raw_bytes_max)?;
-        if let Err(unwanted) = reply.send(lent) {
-            self.spool.take_back(link, &unwanted);
+    /// Answers those for whom something waits. The others wait on.
+    fn lend(&mut self) -> Result<(), SpoolError> {
+        for ask in self.pinboard.take_asks(|ask| self.can_lend(ask)) {
+            match self.spool.lend(ask.link, ask.raw_bytes_max) {
+                // What waited was dropped at a limit.
+                Ok(lent) if lent.is_empty() => self.pinboard.ask(ask),
+                Ok(lent) => {
+                    if let Err(unwanted) = ask.reply.send(lent) {
+                        self.spool.take_back(ask.link, &unwanted);
+                    }
+                }
+                Err(error) => self.recover(error)?,
+            }
         }
         Ok(())
+    }
+
+    /// While the disk has no room for the words of the next hops nothing is lent, so that they stay few.
+    fn can_lend(&self, ask: &Ask) -> bool {
+        let words_wait = self.spool.is_disk_full() && !self.left_over.is_empty();
+        !words_wait && self.spool.links[ask.link].leases.has_waiting()
     }
 
     /// Goes on after an error if that is possible.
@@ -518,6 +523,14 @@ impl DeskWorker {
             SpoolError::Corrupt(cause) => self.spool.replace_corrupt(self.clock.now_ms(), cause),
             SpoolError::Fatal(_) | SpoolError::Replace(_) => Err(error),
         }
+    }
+}
+
+/// Whoever asked to be lent something, or asks now, is told that nothing will be.
+impl Drop for DeskWorker {
+    fn drop(&mut self) {
+        self.inbox.close();
+        drop(self.pinboard.take_asks(|_| true));
     }
 }
 
@@ -535,19 +548,22 @@ impl Group {
     fn take(&mut self, command: Command) {
         match command {
             Command::Append { entry, owed, uncommitted } => self.appends.push((entry, owed, uncommitted)),
-            // The words themselves are taken when it is known what they go with.
-            Command::Settle => {}
+            // What it is about is looked at when it is known what it goes with.
+            Command::Nudge => {}
             later => self.after.push(later),
         }
     }
 
-    /// Tells those who bring something that it is not taken. Who only takes something away stays.
-    fn answer_appending(&mut self, error: &CommitError) {
-        let (appending, rest) =
+    /// Tells those who bring something that it is not taken, and whether there were any. Who only takes something
+    /// away stays.
+    fn answer_appending(&mut self, error: &CommitError) -> bool {
+        let (appending, rest): (Vec<_>, _) =
             std::mem::take(&mut self.appends).into_iter().partition(|(entry, ..)| entry.appends());
+        let any = !appending.is_empty();
         self.appends = appending;
         self.answer(&Err(error.clone()));
         self.appends = rest;
+        any
     }
 
     fn answer(&mut self, word: &Result<(), CommitError>) {

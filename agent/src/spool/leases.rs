@@ -18,8 +18,8 @@ pub(super) struct LinkLeases {
     book: Mutex<Book>,
     /// The last row committed for the link.
     last_committed: AtomicI64,
-    /// Rung when there may be something to lend.
-    wake: Notify,
+    /// Rung when a lease is given back.
+    given_back: Notify,
 }
 
 /// The rows that are lent from next.
@@ -52,14 +52,13 @@ struct Book {
 
 impl LinkLeases {
     pub(super) fn new(last_committed: i64) -> Self {
-        Self { book: Mutex::default(), last_committed: AtomicI64::new(last_committed), wake: Notify::new() }
+        let given_back = Notify::new();
+        Self { book: Mutex::default(), last_committed: AtomicI64::new(last_committed), given_back }
     }
 
     /// Rows up to `last` are committed.
     pub(super) fn committed(&self, last: i64) {
-        if self.last_committed.fetch_max(last, Ordering::AcqRel) < last {
-            self.wake.notify_one();
-        }
+        self.last_committed.fetch_max(last, Ordering::AcqRel);
     }
 
     /// Whether anything could be lent now.
@@ -68,11 +67,9 @@ impl LinkLeases {
         !book.given_back.is_empty() || self.last_committed() > book.cursor
     }
 
-    /// Waits until [`Self::has_waiting`]. Cancel-safe; for one waiter.
-    pub(super) async fn wait(&self) {
-        while !self.has_waiting() {
-            self.wake.notified().await;
-        }
+    /// Waits until a lease is given back. Cancel-safe; for one waiter.
+    pub(super) async fn given_back(&self) {
+        self.given_back.notified().await;
     }
 
     /// The file was replaced: rows up to `last_waiting` may wait, any of them, and also some that had been
@@ -80,7 +77,6 @@ impl LinkLeases {
     pub(super) fn start_over(&self, last_waiting: i64) {
         self.lock().cursor = 0;
         self.last_committed.store(last_waiting, Ordering::Release);
-        self.wake.notify_one();
     }
 
     /// The last row that may wait.
@@ -156,7 +152,7 @@ impl Returns for LinkLeases {
         let mut book = self.lock();
         if let Some(last) = book.out.remove(&first) {
             book.given_back.insert(first, last);
-            self.wake.notify_one();
+            self.given_back.notify_one();
         }
     }
 }

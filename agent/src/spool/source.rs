@@ -32,19 +32,21 @@ impl SpoolSource {
         Self { desk, link, leases, ready: VecDeque::new(), asked: None }
     }
 
-    /// Asks the desk for more, unless it was asked already. Cancel-safe.
-    async fn ask(&mut self) -> Result<(), SourceEnd> {
+    /// Asks the desk for more, unless it was asked already.
+    fn ask(&mut self) -> Result<(), SourceEnd> {
         if self.asked.is_none() {
-            let asked = self.desk.lend(self.link, READ_AHEAD_BYTES).await.map_err(|_| SourceEnd::Closed)?;
-            self.asked = Some(asked);
+            self.asked = Some(self.desk.lend(self.link, READ_AHEAD_BYTES).map_err(|_| SourceEnd::Closed)?);
         }
         Ok(())
     }
 
-    /// Takes what was asked for. Cancel-safe.
+    /// Takes what was asked for, once there is something. Cancel-safe.
     async fn receive(&mut self) {
         let Some(asked) = &mut self.asked else { return };
-        let lent = asked.await;
+        let lent = tokio::select! {
+            lent = asked => lent,
+            () = self.leases.given_back() => return self.desk.nudge(),
+        };
         self.asked = None;
         // Without an answer the desk had to mend the spool first; it is asked again.
         for Lent { first, batch, .. } in lent.unwrap_or_default() {
@@ -76,15 +78,12 @@ impl Drop for SpoolSource {
 impl Source for SpoolSource {
     async fn lease(&mut self) -> Result<Lease, SourceEnd> {
         loop {
-            if self.ready.len() < READY_MIN && self.leases.has_waiting() {
-                self.ask().await?;
+            let wants_more = self.ready.len() < READY_MIN && self.leases.has_waiting();
+            if wants_more || self.ready.is_empty() {
+                self.ask()?;
             }
             if let Some(lease) = self.ready.pop_front() {
                 return Ok(lease);
-            }
-            if self.asked.is_none() {
-                self.leases.wait().await;
-                self.ask().await?;
             }
             self.receive().await;
         }

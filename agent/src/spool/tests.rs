@@ -100,7 +100,7 @@ async fn a_word_of_the_next_hop_waits_for_no_room() {
         let (open, gate) = std::sync::mpsc::sync_channel::<()>(1);
         let mut looking = Box::pin(desk.look(move |_| gate.recv().unwrap()));
         assert!((&mut looking).now_or_never().is_none());
-        while unconstrained(desk.lend(0, 1)).now_or_never().is_some() {}
+        while unconstrained(desk.tick()).now_or_never().is_some() {}
         source.set_aside(lease, "cut off").now_or_never().unwrap().unwrap();
         open.send(()).unwrap();
         looking.await.unwrap();

@@ -3,20 +3,26 @@
 use std::collections::VecDeque;
 
 use futures_util::FutureExt;
+use tokio::sync::watch;
 
-use crate::ingest::intake::Ticket;
+use crate::ingest::intake::{Intake, Ticket};
 use crate::spool::CommitError;
 
 /// Commits that one connection may wait for; beyond them it is not read.
 const TICKETS_MAX: usize = 64;
 
 /// Tickets in the order of their lines, one for each commit.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outstanding {
     tickets: VecDeque<Ticket>,
+    failures: watch::Receiver<()>,
 }
 
 impl Outstanding {
+    pub(super) fn new(intake: &Intake) -> Self {
+        Self { tickets: VecDeque::new(), failures: intake.failures() }
+    }
+
     /// Adds `ticket`, and waits while there are too many. Not cancel-safe.
     pub(super) async fn add(&mut self, ticket: Ticket) -> Result<(), CommitError> {
         self.drop_committed()?;
@@ -37,8 +43,15 @@ impl Outstanding {
         Ok(())
     }
 
-    /// Waits for the first commit that fails: for ever if there is none. Cancel-safe.
+    /// Waits for a commit that fails: for ever if there is none. Those that succeed, hundreds in a second, wake
+    /// nobody. Cancel-safe.
     pub(super) async fn failure(&mut self) -> CommitError {
+        while self.failures.changed().await.is_ok() {
+            let mut words = self.tickets.iter().filter_map(|ticket| ticket.committed().now_or_never());
+            if let Some(error) = words.find_map(Result::err) {
+                return error;
+            }
+        }
         match self.all_committed().await {
             Err(error) => error,
             Ok(()) => std::future::pending().await,

@@ -83,7 +83,7 @@ impl<W: Wire> Session<W> {
         scratches: Arc<Scratches>,
     ) -> Self {
         let from = Sender { input: Input::Graphite, peer: peer.ip().to_canonical().to_string().into() };
-        let (unfinished, outstanding) = Default::default();
+        let outstanding = Outstanding::new(&intake);
         Self {
             wire,
             fresh: true,
@@ -93,7 +93,7 @@ impl<W: Wire> Session<W> {
             intake,
             clock,
             scratches,
-            unfinished,
+            unfinished: Unfinished::default(),
             outstanding,
         }
     }

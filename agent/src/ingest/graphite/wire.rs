@@ -56,10 +56,10 @@ impl Wire for TcpStream {
     }
 
     fn read_some(&mut self, into: &mut Vec<u8>) -> io::Result<bool> {
-        match self.try_read_buf(into) {
-            Ok(bytes) => Ok(bytes == 0),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error),
+        // Unlike `try_read_buf` this knows of a short read that nothing is left, and spares the next one.
+        match self.read_buf(into).now_or_never() {
+            Some(read) => Ok(read? == 0),
+            None => Ok(false),
         }
     }
 

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use ::topology::{Mesh, NoSuchNode, Topology};
 use clap::{Parser, Subcommand};
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -70,13 +71,15 @@ fn load(file: &Path) -> Result<Mesh, Failure> {
     Topology::load(file).map_err(|faults| Failure::Topology(faults.to_string()))
 }
 
-/// Runs `node` until SIGTERM or SIGINT, then lets it drain; a second signal ends it at once.
-fn until_told_to_stop<F, T>(node: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<T>
+/// Runs `node` on `runtime` until SIGTERM or SIGINT, then lets it drain; a second signal ends it at once.
+fn until_told_to_stop<F, T>(
+    mut runtime: Builder,
+    node: impl FnOnce(CancellationToken) -> F,
+) -> anyhow::Result<T>
 where
     F: Future<Output = anyhow::Result<T>>,
 {
-    let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(async {
+    runtime.enable_all().build()?.block_on(async {
         let stop = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use forwarder::Clock;
+use tokio::runtime::Builder;
 
 use crate::cli::{Failure, NodeArguments, load, until_told_to_stop};
 use crate::run::run_agent;
@@ -11,7 +12,7 @@ pub(super) fn run(arguments: &NodeArguments) -> Result<(), Failure> {
     let agent =
         mesh.agent(&arguments.name).map_err(|missing| Failure::wrong_node(&arguments.topology, &missing))?;
     let clock = Clock::system();
-    until_told_to_stop(|stop| run_agent(&mesh, agent, clock, stop))
+    until_told_to_stop(Builder::new_multi_thread(), |stop| run_agent(&mesh, agent, clock, stop))
         .with_context(|| format!("agent {}", arguments.name))?;
     Ok(())
 }

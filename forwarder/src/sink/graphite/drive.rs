@@ -18,6 +18,8 @@ use crate::sink::{Event, Sink as _};
 /// Half-closed connections per lane that may wait for the FIN of one endpoint. With more, a Graphite that
 /// hangs would be dialled again and again only to be asked for what it does not answer.
 const UNANSWERED_PER_LANE_MAX: usize = 2;
+/// Leases without an origin that wait in one lane before another gets some.
+const SHARED_MIN: usize = 256;
 /// Unconfirmed leases for whose sake connections are turned over when no more come. With fewer they have the time
 /// that [`PoolLimits`] gives them, so that a trickle does not cost a connection each time it pauses.
 pub(super) const DRY_LEASES_MIN: usize = 64;
@@ -178,7 +180,8 @@ impl Pool {
 
     /// Puts a lease into the lane of its origin, so that its batches keep their order as far as they
     /// can: Graphite keeps what it read last. Other lanes are for origins whose lane is down or
-    /// stalled, and share what has no origin.
+    /// stalled, and share what has no origin, where much of it waits: else it stays in one, and is confirmed
+    /// in the order in which it came. RabbitMQ walks over all that came before to find what an ACK is about.
     pub(super) fn place(&mut self, waiting: Waiting, now: Instant) {
         let count = self.lanes.len();
         let label = waiting.lease.batch().label.as_ref();
@@ -186,7 +189,7 @@ impl Pool {
         let in_turn = (0..count).map(|turn| (first + turn) % count).enumerate();
         let best = in_turn.min_by_key(|&(turn, index)| {
             let lane = &self.lanes[index];
-            let shared = if label.is_some() { 0 } else { lane.waiting() };
+            let shared = if label.is_some() { 0 } else { lane.waiting() / SHARED_MIN };
             (!lane.is_ready(now, &self.limits), !lane.stands(), shared, turn)
         });
         if let Some((_, index)) = best {

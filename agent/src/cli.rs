@@ -26,7 +26,7 @@ use tracing_subscriber::EnvFilter;
 
 /// `EX_CONFIG` of sysexits.h, so that systemd does not start it again.
 const WRONG_TOPOLOGY: u8 = 78;
-/// Threads that a node works with, at most, beside those of its spool.
+/// Of an agent, at most.
 const WORKERS_MAX: usize = 4;
 
 /// Takes metrics in, keeps them while the link is down, and forwards them.
@@ -74,13 +74,15 @@ fn load(file: &Path) -> Result<Mesh, Failure> {
     Topology::load(file).map_err(|faults| Failure::Topology(faults.to_string()))
 }
 
-/// Runs `node` until SIGTERM or SIGINT, then lets it drain; a second signal ends it at once.
-fn until_told_to_stop<F, T>(node: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<T>
+/// Runs `node` on `runtime` until SIGTERM or SIGINT, then lets it drain; a second signal ends it at once.
+fn until_told_to_stop<F, T>(
+    mut runtime: Builder,
+    node: impl FnOnce(CancellationToken) -> F,
+) -> anyhow::Result<T>
 where
     F: Future<Output = anyhow::Result<T>>,
 {
-    let runtime = Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;
-    runtime.block_on(async {
+    runtime.enable_all().build()?.block_on(async {
         let stop = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -105,11 +107,13 @@ where
     })
 }
 
-/// The spool has a thread of its own, so one core is left to it. More workers than a few would wake each other for
-/// nothing.
-fn workers() -> usize {
+/// What an agent runs on. Its spool has a thread of its own, to which one core is left; and more workers than a few
+/// would wake each other for nothing.
+fn runtime_beside_a_spool() -> Builder {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    (cores - 1).clamp(1, WORKERS_MAX)
+    let mut runtime = Builder::new_multi_thread();
+    runtime.worker_threads((cores - 1).clamp(1, WORKERS_MAX));
+    runtime
 }
 
 /// How a command failed.

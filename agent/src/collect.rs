@@ -37,6 +37,7 @@ impl Collecting {
                 queue: collect.queue.clone(),
                 mesh: mesh.name.as_str().into(),
                 prefetch: PREFETCH,
+                prefetch_of_small: PREFETCH,
                 subscribe_headers: collect.upstream.subscribe_headers.clone(),
                 hold_max: HOLD_MAX,
                 clock: clock.clone(),

@@ -26,9 +26,12 @@ use crate::spool::{Desk, LinkSet, QueueConfig, Spool, SpoolConfig};
 use crate::tls::{self, LinkCertificates};
 use crate::uplink::{GraphiteUplink, Subscriber};
 
-/// Messages that the broker may push before they are acknowledged. Graphite's receipt takes a quarter of a second,
-/// so it takes many of them where each has one line; where they are full, their bytes are bounded.
+/// Messages that the broker may push before they are acknowledged: with full batches, what a pool may have in flight
+/// four times over.
 const PREFETCH: u16 = 1024;
+/// As many as that where each has one line: Graphite's receipt takes a quarter of a second, and with fewer on the way
+/// that would be the bound, not Graphite.
+const PREFETCH_OF_SMALL: u16 = 16 * 1024;
 /// Limit of the spool that holds the dead letters; they may have half of it.
 const DEAD_LETTERS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -60,13 +63,15 @@ pub async fn run_consumer(
             queue: consumer.queue.clone(),
             mesh: mesh.name.as_str().into(),
             prefetch: PREFETCH,
+            prefetch_of_small: PREFETCH_OF_SMALL,
             subscribe_headers: consumer.broker.subscribe_headers.clone(),
             hold_max: forwarder::source::subscription::HOLD_MAX,
             clock: clock.clone(),
         },
         inspector,
     );
-    let graphite = GraphiteUplink::new(&consumer.name, consumer.graphite.clone(), usize::from(PREFETCH));
+    let leases = usize::from(PREFETCH_OF_SMALL);
+    let graphite = GraphiteUplink::new(&consumer.name, consumer.graphite.clone(), leases);
 
     let (mut draining, mut sealing, mut rest) = (Stage::default(), Stage::default(), Stage::default());
     draining.start(format!("consumer {}", consumer.name), |stop| async move {

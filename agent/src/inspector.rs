@@ -31,9 +31,11 @@ impl Inspector {
 
 impl Inspect for Inspector {
     async fn inspect(&self, body: &[u8], sender: &str) -> Result<Inspected, InspectError> {
-        let mut checked = Checked::default();
+        // As a rule they are kept as they came, with a last LF; a consumer holds thousands of them.
+        let mut checked = Checked { lines: Vec::with_capacity(body.len() + 1), ..Checked::default() };
         line::check(body, self.clock.now_seconds(), &mut checked);
-        let (lines, count) = (std::mem::take(&mut checked.lines), std::mem::take(&mut checked.count));
+        let (mut lines, count) = (std::mem::take(&mut checked.lines), std::mem::take(&mut checked.count));
+        lines.shrink_to_fit();
         if !checked.is_empty() {
             durable(&self.intake.accept(&self.from(sender), self.queue, &mut checked).await).await?;
         }

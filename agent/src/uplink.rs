@@ -158,6 +158,7 @@ mod tests {
             queue: "/queue/graphite".to_owned(),
             mesh: "acme".into(),
             prefetch: 1,
+            prefetch_of_small: 1,
             subscribe_headers: Vec::new(),
             hold_max: Duration::from_secs(60),
             clock: Clock::system(),

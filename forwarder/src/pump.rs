@@ -9,7 +9,7 @@ pub(crate) mod model;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -213,23 +213,24 @@ impl<S: Source, K: Sink> Session<'_, S, K> {
     }
 }
 
-/// The leases that the next hop has not spoken of, in the order in which they were sent.
+/// The leases that the next hop has not spoken of, and when they were sent.
 #[derive(Default)]
-struct Flight(VecDeque<(LeaseKey, Instant)>);
+struct Flight(HashMap<LeaseKey, Instant>);
 
 impl Flight {
     fn sent(&mut self, key: LeaseKey) {
-        self.0.push_back((key, Instant::now()));
+        self.0.insert(key, Instant::now());
     }
 
     /// Tells when it was sent.
     fn ended(&mut self, key: LeaseKey) -> Option<Instant> {
-        // Receipts come about in order, so the one looked for is near the front.
-        let index = self.0.iter().position(|(sent, _)| *sent == key)?;
-        self.0.remove(index).map(|(_, at)| at)
+        self.0.remove(&key)
     }
 
+    /// In the order in which they were sent.
     fn keys(&self) -> Vec<LeaseKey> {
-        self.0.iter().map(|(key, _)| *key).collect()
+        let mut sent: Vec<_> = self.0.iter().map(|(key, at)| (*at, *key)).collect();
+        sent.sort_unstable();
+        sent.into_iter().map(|(_, key)| key).collect()
     }
 }

@@ -1,8 +1,10 @@
 //! What a link does while its upstream is silent, refuses, or closes on it: how many batches may be in
 //! flight, and which one is to blame. Pure: no clock, no I/O; it learns of sessions and answers.
 //!
-//! After silence the window starts at one batch and doubles with each round of receipts. After an
-//! ERROR, or a close with receipts open, batches go one at a time until as many were confirmed as
+//! After silence the window starts at one batch and doubles with each round of receipts. A close with
+//! receipts open, where the session had carried, is as a rule the network's: nothing changes at once, but
+//! until as many were confirmed as had been in flight, a second close is taken to be about one of them.
+//! After that, or after an ERROR, batches go one at a time until as many were confirmed as
 //! had been in flight. One that is refused alone then becomes a *suspect*: it is held back until
 //! others were confirmed in the same session, and sent alone again. It is set aside after
 //! three refusals of this kind, and only once another was confirmed after the last.
@@ -36,6 +38,8 @@ pub struct Trouble {
     wary: bool,
     width: usize,
     alone: usize,
+    /// Batches to be confirmed before another close accuses nobody.
+    doubted: u64,
     suspects: Vec<Suspect>,
     confirmed: u64,
     fruitless: u32,
@@ -75,6 +79,7 @@ impl Trouble {
             wary: true,
             width: usize::MAX,
             alone: 0,
+            doubted: 0,
             suspects: Vec::new(),
             confirmed: 0,
             fruitless: 0,
@@ -125,6 +130,7 @@ impl Trouble {
         self.cleared(key);
         self.confirmed += 1;
         self.fruitless = 0;
+        self.doubted = self.doubted.saturating_sub(1);
         if self.confirmed == FORGET_AFTER {
             self.suspects.retain(|suspect| suspect.lent);
         }
@@ -150,6 +156,7 @@ impl Trouble {
             SinkEnd::Refused(_) => {}
             SinkEnd::Silent(_) => self.width = 1,
             SinkEnd::Closed(_) if in_flight.is_empty() => {}
+            SinkEnd::Closed(_) if self.has_carried(in_flight) => self.doubted = in_flight.len() as u64,
             SinkEnd::Error(reason) | SinkEnd::Closed(reason) => self.refused(reason, in_flight),
         }
     }
@@ -174,12 +181,18 @@ impl Trouble {
         self.alone > 0 || !self.suspects.is_empty()
     }
 
+    /// Whether the session took more than what it has left open, and nothing was in doubt.
+    fn has_carried(&self, in_flight: &[LeaseKey]) -> bool {
+        self.confirmed > in_flight.len() as u64 && self.doubted == 0 && !self.one_at_a_time()
+    }
+
     fn refused(&mut self, reason: &str, in_flight: &[LeaseKey]) {
         if let [key] = *in_flight
             && self.one_at_a_time()
         {
             self.suspect(key, reason);
         }
+        self.doubted = 0;
         self.width = 1;
         self.alone = self.alone.max(in_flight.len()).min(ALONE_MAX);
         if self.confirmed == 0 && !in_flight.is_empty() {

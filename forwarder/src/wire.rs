@@ -6,7 +6,8 @@
 //! - zstd: the parts' frames as they are stored, one after the other.
 //!
 //! `packetboat-parts` is `SEQ:BYTES:COUNT,...`, where BYTES are the decoded bytes with the final LF of
-//! each line, and COUNT the lines. It stands with every zstd body and with a plain one of several parts.
+//! each line, and COUNT the lines. It stands where there are several parts, and where the frame of the only one does
+//! not tell its decoded size.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -113,7 +114,8 @@ pub fn encode(batch: &Batch, mesh: &str, node: &str, form: model::Encoding) -> R
     if let Some(label) = &batch.label {
         headers = identity(batch, label, mesh, node);
         headers.push((CRC, format!("{:08x}", crc32c::crc32c(&body))));
-        if is_zstd || batch.parts.len() > 1 {
+        let is_told = !is_zstd || decode::tells_size(&body, batch.raw_bytes());
+        if batch.parts.len() > 1 || !is_told {
             headers.push((PARTS, parts::write(&batch.parts)));
         }
     }

@@ -54,13 +54,13 @@ fn exit_code(verdict: &Verdict) -> u8 {
 
 fn tell(arguments: &DemoArguments) -> anyhow::Result<Verdict> {
     let length = Duration::from_secs(arguments.seconds.into());
-    until_told_to_stop(
-        |quit| async move { plain::run(arguments.rate, length, &quit, &mut io::stdout()).await },
-    )
+    until_told_to_stop(runtime_beside_a_spool(), |quit| async move {
+        plain::run(arguments.rate, length, &quit, &mut io::stdout()).await
+    })
 }
 
 fn show(arguments: &DemoArguments, log: &LogTail) -> anyhow::Result<Verdict> {
-    until_told_to_stop(|quit| async move {
+    until_told_to_stop(runtime_beside_a_spool(), |quit| async move {
         // A window that is closed would end the process with its spool left behind.
         let mut hangup = signal(SignalKind::hangup())?;
         tokio::select! {

@@ -4,7 +4,8 @@
 //! and a successor carries on; the FIN that answers means that Graphite has read every byte, and
 //! confirms what the connection carried once it is clear that Graphite was not about to end (see
 //! `verdict`). A connection that ends in any other way loses its leases,
-//! and they are sent again. Told that nothing more comes, the pool turns all of them over at once. A slow Graphite is waited for: only silence for [`PoolLimits`] is an end.
+//! and they are sent again. Told that nothing more comes, the pool turns all of them over at once; so it does when
+//! many wait and no more come. A slow Graphite is waited for: only silence for [`PoolLimits`] is an end.
 //!
 //! With `confirm: kernel` there is no half-close: a lease is confirmed once the receiver's kernel has
 //! acknowledged its bytes.
@@ -38,6 +39,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use topology::model::{GraphiteConfirm, GraphiteUpstream};
 
 use self::connection::Connection;
+use self::drive::DRY_LEASES_MIN;
 use self::endpoints::Endpoints;
 pub use self::health::PoolHealth;
 pub use self::lane::Delays;
@@ -65,6 +67,8 @@ pub struct Pool {
     suspects: Suspects,
     events: VecDeque<Event>,
     in_flight: Load,
+    /// When the last lease came.
+    sent_at: Instant,
     heard_at: Instant,
     presence: Presence,
     ended: Option<SinkEnd>,
@@ -98,6 +102,7 @@ impl Pool {
             suspects: Suspects::default(),
             events: VecDeque::new(),
             in_flight: Load::default(),
+            sent_at: now,
             heard_at: now,
             presence: Presence::absent(now, limits.down_after / 10),
             ended: None,
@@ -203,11 +208,13 @@ impl Pool {
         let lasts = self.presence.lasts_at();
         let lanes = self.lanes.iter().flat_map(|lane| lane.wake_times(&self.limits));
         let ripe = self.answered.iter().map(|answered| answered.at + self.limits.witness_after);
-        lanes.chain(silences).chain(looks).chain(down).chain(lasts).chain(ripe)
+        let dry = (self.open_load().leases >= DRY_LEASES_MIN).then_some(self.sent_at + self.limits.dry_after);
+        lanes.chain(silences).chain(looks).chain(down).chain(lasts).chain(ripe).chain(dry)
     }
 }
 
 impl Sink for Pool {
+    /// Only puts it into a lane: what comes in a row is written together, by [`Sink::event`].
     async fn send(&mut self, lease: Lease) -> Result<(), SinkEnd> {
         if let Some(end) = &self.ended {
             return Err(end.clone());
@@ -216,14 +223,10 @@ impl Sink for Pool {
         if self.in_flight.leases == 0 {
             self.heard_at = now;
         }
+        self.sent_at = now;
         self.in_flight.add(&lease);
         let alone = self.suspects.alone(lease.key());
         self.place(Waiting { lease, alone }, now);
-        poll_fn(|cx| {
-            self.drive(cx, now);
-            Poll::Ready(())
-        })
-        .await;
         Ok(())
     }
 

@@ -44,6 +44,10 @@ pub use courier::{Courier, CourierEnd};
 /// RabbitMQ ends a consumer that holds a message for 30 minutes; ours gives it back before 20 are over.
 pub const HOLD_MAX: Duration = Duration::from_secs(19 * 60);
 
+/// Messages that are read ahead of the check, at most: what came is held with all that was read beside it, what was
+/// checked alone.
+const UNCHECKED_MAX: usize = 32;
+
 /// What to subscribe to, and how much to hold.
 #[derive(Debug, Clone)]
 pub struct SubscriptionSettings {
@@ -53,6 +57,9 @@ pub struct SubscriptionSettings {
     pub mesh: Arc<str>,
     /// Messages that the upstream may push without an ACK; at least one.
     pub prefetch: u16,
+    /// As many as that of messages so small that they fit into the bytes which may be unanswered; no more than
+    /// `prefetch`: it is the same for all.
+    pub prefetch_of_small: u16,
     /// Headers that SUBSCRIBE carries besides ours.
     pub subscribe_headers: Vec<(String, String)>,
     /// A message without an ACK for this long ends the session, so that it goes back.
@@ -148,8 +155,8 @@ impl<I: Inspect> Subscription<I> {
         settings: SubscriptionSettings,
         inspect: Arc<I>,
     ) -> (Self, Courier<S, I>) {
-        let prefetch = usize::from(settings.prefetch.max(1));
-        let (delivery_in, delivery_out) = mpsc::channel(prefetch);
+        let prefetch = usize::from(settings.prefetch.max(settings.prefetch_of_small).max(1));
+        let (delivery_in, delivery_out) = mpsc::channel(UNCHECKED_MAX.min(prefetch));
         let (checked_in, checked_out) = mpsc::channel(prefetch);
         let (answers_in, answers_out) = mpsc::channel(prefetch);
         let closing = CancellationToken::new();
@@ -166,7 +173,7 @@ impl<I: Inspect> Subscription<I> {
             sender,
             clock: settings.clock.clone(),
         };
-        let carrier = Carrier::subscribe(connection, &settings, delivery_in, answers_out, closing.clone());
+        let carrier = Carrier::subscribe(connection, settings, delivery_in, answers_out, closing.clone());
         let subscription = Self {
             checked: checked_out,
             answers: answers_in,

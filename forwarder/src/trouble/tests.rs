@@ -78,6 +78,40 @@ fn after_an_error_or_a_close_with_receipts_open_batches_go_alone_until_as_many_a
     }
 }
 
+/// The session of a link that carries well is cut with `count` batches in flight, and another begins.
+fn after_cut(trouble: &mut Trouble, count: u64) {
+    keys(count + 1).into_iter().for_each(|key| trouble.confirmed(key));
+    trouble.session_ended(&closed(), &keys(count));
+    trouble.session_began();
+}
+
+#[test]
+fn a_cut_does_not_make_a_link_slow_that_carries() {
+    let mut trouble = Trouble::new();
+    for _ in 0..3 {
+        trouble.session_began();
+        after_cut(&mut trouble, 200);
+        assert_eq!(trouble.window(), usize::MAX);
+    }
+}
+
+#[test]
+fn a_second_close_over_the_same_batches_does() {
+    let mut trouble = Trouble::new();
+    after_cut(&mut trouble, 200);
+    keys(199).into_iter().for_each(|key| trouble.confirmed(key));
+    trouble.session_ended(&closed(), &keys(2));
+    assert_eq!(trouble.window(), 1);
+}
+
+#[test]
+fn after_a_cut_an_error_is_still_one() {
+    let mut trouble = Trouble::new();
+    after_cut(&mut trouble, 200);
+    trouble.session_ended(&error(), &keys(2));
+    assert_eq!(trouble.window(), 1);
+}
+
 #[test]
 fn a_wide_window_does_not_make_the_link_slow_for_long() {
     let mut trouble = after_error(100_000);

@@ -112,11 +112,20 @@ impl<'h, F: Fn(&'static str) -> Option<&'h str>> Wanted<F> {
     }
 }
 
+/// Whether the first frame of `body` says itself that it decodes to so many bytes.
+pub(super) fn tells_size(body: &[u8], raw_bytes: usize) -> bool {
+    frame_size(body) == Some(raw_bytes as u64)
+}
+
+fn frame_size(body: &[u8]) -> Option<u64> {
+    zstd::zstd_safe::get_frame_content_size(body).ok().flatten()
+}
+
 /// Decoded bytes of a body that says nothing about parts, and so is one.
 fn only_part_bytes(encoding: Encoding, body: &[u8]) -> Result<u32, WireError> {
     let raw_bytes = match encoding {
         Encoding::Plain => Some(body.len() as u64 + 1),
-        Encoding::Zstd => zstd::zstd_safe::get_frame_content_size(body).ok().flatten(),
+        Encoding::Zstd => frame_size(body),
     };
     raw_bytes
         .and_then(|bytes| u32::try_from(bytes).ok())

@@ -145,7 +145,21 @@ fn a_node_is_named_once_among_the_hops() {
 #[test]
 fn a_zstd_body_that_says_nothing_about_parts_is_one() {
     let one = batch(&[vec!["a 1 1".into()]], Encoding::Zstd);
-    let encoded = changed(sent(&one, model::Encoding::Zstd), PARTS, None);
+    let encoded = sent(&one, model::Encoding::Zstd);
+    assert!(encoded.headers.iter().all(|(name, _)| *name != PARTS), "{encoded:?}");
+    let got = taken(&encoded).unwrap().unwrap();
+    assert_eq!(got.parts, one.parts);
+}
+
+#[test]
+fn a_single_zstd_frame_that_does_not_tell_its_size_has_a_part_that_does() {
+    let mut one = batch(&[vec!["a 1 1".into()]], Encoding::Zstd);
+    let raw: &[u8] = b"a 1 1\n";
+    // Written as a stream, so that its size was not known when its header was.
+    one.parts[0].body = zstd::stream::encode_all(raw, 1).unwrap().into();
+    assert!(!decode::tells_size(&one.parts[0].body, raw.len()));
+    let encoded = sent(&one, model::Encoding::Zstd);
+    assert!(encoded.headers.contains(&(PARTS, "5:6:1".to_owned())), "{encoded:?}");
     let got = taken(&encoded).unwrap().unwrap();
     assert_eq!(got.parts, one.parts);
 }
@@ -222,8 +236,8 @@ fn a_body_that_decodes_to_far_more_than_it_says_stays_bounded() {
     let bomb = zstd::bulk::compress(&vec![b'\n'; 100_000_000], 1).unwrap();
     let one = batch(&[vec!["a 1 1".into()]], Encoding::Zstd);
     let encoded = || with_body(sent(&one, model::Encoding::Zstd), bomb.clone().into());
-    check_refused(encoded(), "does not decode to 6 bytes");
-    check_refused(changed(encoded(), PARTS, None), "a batch holds 1 to 65536 bytes, not 100000000");
+    check_refused(changed(encoded(), PARTS, Some("5:6:1")), "does not decode to 6 bytes");
+    check_refused(encoded(), "a batch holds 1 to 65536 bytes, not 100000000");
 }
 
 fn any_batch() -> impl Strategy<Value = Batch> {

@@ -22,9 +22,6 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Lines of a message of [`Drain::fill`].
 pub(crate) const LINES_A_MESSAGE: usize = 5;
-/// Lines that a consumer may have without an ACK: its prefetch, full.
-pub(crate) const PREFETCHED_LINES_MAX: u64 = 1024 * LINES_A_MESSAGE as u64;
-
 /// What is to be started.
 pub(crate) struct Plan {
     pub(crate) broker: Broker,

@@ -199,6 +199,8 @@ impl Connection {
         ready!(self.poll_write(cx))?;
         if self.phase == Phase::Closing {
             self.half_close()?;
+            // It waits for its FIN, and nothing more is decoded here.
+            self.text = Vec::new();
             return self.poll_fin(cx);
         }
         Poll::Pending

@@ -13,11 +13,16 @@ use super::lane::{Lane, Waiting};
 use super::limits::{Load, Quota};
 use super::verdict::Answered;
 use crate::dial::dial_endpoint;
-use crate::sink::Event;
+use crate::sink::{Event, Sink as _};
 
 /// Half-closed connections per lane that may wait for the FIN of one endpoint. With more, a Graphite that
 /// hangs would be dialled again and again only to be asked for what it does not answer.
 const UNANSWERED_PER_LANE_MAX: usize = 2;
+/// Leases without an origin that wait in one lane before another gets some.
+const SHARED_MIN: usize = 256;
+/// Unconfirmed leases for whose sake connections are turned over when no more come. With fewer they have the time
+/// that [`PoolLimits`] gives them, so that a trickle does not cost a connection each time it pauses.
+pub(super) const DRY_LEASES_MIN: usize = 64;
 
 impl Pool {
     /// Moves everything that can move now.
@@ -125,7 +130,8 @@ impl Pool {
 
     /// Starts the turnover of the connections that are due; whether there was any. An idle connection
     /// never is. When half of the window is unconfirmed, the one that carries most is; and in a hurry
-    /// each that has got all there is for it. None is where its successor would be one more that is not
+    /// each that has got all there is for it; so, too, where the source runs dry because what it may lend is all
+    /// here. None is where its successor would be one more that is not
     /// answered: a Graphite that hangs keeps no lane from another.
     fn want_successors(&mut self, now: Instant) -> bool {
         if self.confirm == GraphiteConfirm::Kernel {
@@ -133,7 +139,8 @@ impl Pool {
         }
         let unanswered_max = UNANSWERED_PER_LANE_MAX * self.lanes.len();
         let is_full = !self.quota().has_room();
-        let Self { lanes, endpoints, closing, limits, hurried, .. } = self;
+        let no_more = self.hurried || self.is_dry(now);
+        let Self { lanes, endpoints, closing, limits, .. } = self;
         let is_answered = |lane: &&mut Lane| {
             let present = lane.connection().map(Connection::endpoint);
             let next = endpoints.best(now, present, |id| unanswered(closing, id));
@@ -146,22 +153,35 @@ impl Pool {
             wanted |= fullest.is_some_and(|lane| lane.want_successor(now));
         }
         for lane in lanes.iter_mut().filter(is_answered) {
-            let is_due = lane.is_due(now, limits) || *hurried && lane.has_all();
+            let is_due = lane.is_due(now, limits) || no_more && lane.has_all();
             wanted |= is_due && lane.want_successor(now);
         }
         wanted
     }
 
-    /// What the open connections may still take.
+    /// Whether no lease has come for a while though there was room, and so many wait for their receipt that it may be
+    /// just that what keeps more from coming: a broker pushes only so much without an ACK, and less than was asked for
+    /// where its own limit is lower.
+    fn is_dry(&self, now: Instant) -> bool {
+        let is_quiet = now >= self.sent_at + self.limits.dry_after;
+        is_quiet && self.has_room() && self.open_load().leases >= DRY_LEASES_MIN
+    }
+
+    /// What the open connections carry.
+    pub(super) fn open_load(&self) -> Load {
+        self.lanes.iter().map(Lane::load).fold(Load::default(), Load::plus)
+    }
+
+    /// What they may still take.
     fn quota(&self) -> Quota {
-        let open = self.lanes.iter().map(Lane::load).fold(Load::default(), Load::plus);
         let bounded = self.confirm == GraphiteConfirm::HalfClose;
-        Quota::new(open, bounded.then_some(self.limits.window))
+        Quota::new(self.open_load(), bounded.then_some(self.limits.window))
     }
 
     /// Puts a lease into the lane of its origin, so that its batches keep their order as far as they
     /// can: Graphite keeps what it read last. Other lanes are for origins whose lane is down or
-    /// stalled, and share what has no origin.
+    /// stalled, and share what has no origin, where much of it waits: else it stays in one, and is confirmed
+    /// in the order in which it came. RabbitMQ walks over all that came before to find what an ACK is about.
     pub(super) fn place(&mut self, waiting: Waiting, now: Instant) {
         let count = self.lanes.len();
         let label = waiting.lease.batch().label.as_ref();
@@ -169,7 +189,7 @@ impl Pool {
         let in_turn = (0..count).map(|turn| (first + turn) % count).enumerate();
         let best = in_turn.min_by_key(|&(turn, index)| {
             let lane = &self.lanes[index];
-            let shared = if label.is_some() { 0 } else { lane.waiting() };
+            let shared = if label.is_some() { 0 } else { lane.waiting() / SHARED_MIN };
             (!lane.is_ready(now, &self.limits), !lane.stands(), shared, turn)
         });
         if let Some((_, index)) = best {

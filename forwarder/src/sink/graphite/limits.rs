@@ -54,6 +54,9 @@ pub struct PoolLimits {
     pub turnover_age: Duration,
     /// A connection is turned over once this many bytes were written on it.
     pub turnover_bytes: u64,
+    /// The connections are turned over when no lease has come for this long though there was room, if many are
+    /// unconfirmed.
+    pub dry_after: Duration,
     /// A lane that has work and does not move for this long loses its waiting leases to the others.
     pub stalled_after: Duration,
     /// A FIN in answer counts once this long has passed and its Graphite is still there.
@@ -74,6 +77,7 @@ impl PoolLimits {
             window,
             turnover_age: Duration::from_secs(5),
             turnover_bytes: 8 * 1024 * 1024,
+            dry_after: Duration::from_millis(50),
             stalled_after: Duration::from_secs(1),
             witness_after: Duration::from_millis(250),
             dial_within: Duration::from_secs(5),

@@ -61,6 +61,7 @@ impl Source {
 fn limits() -> PoolLimits {
     PoolLimits {
         turnover_age: Duration::from_millis(30),
+        dry_after: Duration::from_millis(20),
         stalled_after: Duration::from_millis(50),
         witness_after: Duration::from_millis(20),
         ..PoolLimits::with_window(Load { leases: 1000, bytes: 16 * 1024 * 1024 })

@@ -15,11 +15,15 @@ use super::{Answer, Inspect, InspectError, MessageKey, SubscriptionSettings};
 use crate::stomp::{AckToken, Connection, Incoming, Message, StompEnd};
 use crate::wire::WIRE_VERSION;
 
-/// RabbitMQ puts the id unescaped into other headers, so it is a plain one. A session has one subscription.
+/// RabbitMQ puts the id unescaped into other headers, so it is a plain one.
 const SUBSCRIPTION_ID: &str = "0";
+/// Of the one by which a session asks for more; see [`Carrier::widen`].
+const WIDER_ID: &str = "1";
 /// With bodies of more bytes than this unanswered nothing is read: a prefetch counts messages, and one of them may
-/// be of 4 MiB.
-pub(super) const UNANSWERED_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// be of 4 MiB. It is what a pool to Graphite may have in flight; to hold more would only take memory.
+pub(super) const UNANSWERED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Answers that are written together, at most.
+const ANSWERS_AT_ONCE: usize = 256;
 /// How long a farewell may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -100,25 +104,46 @@ pub(super) struct Carrier<S> {
     deliveries: mpsc::Sender<Delivery>,
     answers: mpsc::Receiver<(MessageKey, Answer)>,
     closing: CancellationToken,
-    hold_max: Duration,
+    settings: SubscriptionSettings,
+    /// More was asked for.
+    is_wide: bool,
     /// What came and has no answer yet, oldest first.
     unacked: BTreeMap<MessageKey, Unacked>,
     /// Of their bodies.
     unacked_bytes: usize,
     next_message: u64,
-    /// Came from an upstream that does not keep to the prefetch: nothing is read until there is room.
+    /// Came while the checker had enough: nothing is read until there is room.
     surplus: Option<Delivery>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
     pub(super) fn subscribe(
-        mut connection: Connection<S>,
-        settings: &SubscriptionSettings,
+        connection: Connection<S>,
+        settings: SubscriptionSettings,
         deliveries: mpsc::Sender<Delivery>,
         answers: mpsc::Receiver<(MessageKey, Answer)>,
         closing: CancellationToken,
     ) -> Self {
-        let prefetch = settings.prefetch.max(1).to_string();
+        let prefetch = settings.prefetch.max(1);
+        let mut carrier = Self {
+            connection,
+            deliveries,
+            answers,
+            closing,
+            settings,
+            is_wide: false,
+            unacked: BTreeMap::new(),
+            unacked_bytes: 0,
+            next_message: 0,
+            surplus: None,
+        };
+        carrier.ask(SUBSCRIPTION_ID, prefetch);
+        carrier
+    }
+
+    fn ask(&mut self, id: &str, prefetch: u16) {
+        let SubscriptionSettings { queue, subscribe_headers, .. } = &self.settings;
+        let prefetch = prefetch.to_string();
         // Each broker knows one of the two, and both push without limit unless told.
         let own = [
             ("prefetch-count", prefetch.as_str()),
@@ -126,30 +151,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
             // An agent of ours hands batches on as they are stored.
             ("packetboat-wire", WIRE_VERSION),
         ];
-        let broker = settings.subscribe_headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        connection.subscribe(&settings.queue, SUBSCRIPTION_ID, own.into_iter().chain(broker));
-        let hold_max = settings.hold_max;
-        Self {
-            connection,
-            deliveries,
-            answers,
-            closing,
-            hold_max,
-            unacked: BTreeMap::new(),
-            unacked_bytes: 0,
-            next_message: 0,
-            surplus: None,
+        let broker = subscribe_headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        self.connection.subscribe(queue, id, own.into_iter().chain(broker));
+    }
+
+    /// Asks for more, once in a session, where the prefetch is about to be the bound and what came is small: for as
+    /// many as fill the bytes that may be unanswered. It could not be asked for from the start: RabbitMQ hears no ACK
+    /// and no heart-beat before it has written all that it may push, and where that is large and Graphite slow it
+    /// takes us for dead.
+    fn widen(&mut self) {
+        let (prefetch, wide) = (self.settings.prefetch.max(1), self.settings.prefetch_of_small);
+        let held = self.unacked.len();
+        if self.is_wide || held < usize::from(prefetch).div_ceil(2) {
+            return;
+        }
+        let fit = UNANSWERED_BYTES_MAX / (self.unacked_bytes / held).max(1);
+        let more = u16::try_from(fit).unwrap_or(u16::MAX).min(wide).saturating_sub(prefetch);
+        if more >= prefetch {
+            self.is_wide = true;
+            self.ask(WIDER_ID, more);
         }
     }
 
     async fn run(&mut self) -> CourierEnd {
         loop {
             let oldest = self.unacked.first_key_value().map(|(_, unacked)| unacked.since);
-            let gives_back_at = oldest.map(|since| since + self.hold_max);
+            let gives_back_at = oldest.map(|since| since + self.settings.hold_max);
+            let mut answers = Vec::new();
             let is_reading = self.surplus.is_none() && self.unacked_bytes < UNANSWERED_BYTES_MAX;
             tokio::select! {
                 () = self.closing.cancelled() => return CourierEnd::Closed,
-                Some((key, answer)) = self.answers.recv() => self.answer(key, &answer),
+                1.. = self.answers.recv_many(&mut answers, ANSWERS_AT_ONCE) => {
+                    answers.iter().for_each(|(key, answer)| self.answer(*key, answer));
+                }
                 true = has_room(&self.deliveries), if self.surplus.is_some() => self.hand_on_surplus(),
                 incoming = advance(&mut self.connection, is_reading) => match incoming {
                     Ok(Incoming::Message(message)) => self.deliver(message),
@@ -157,7 +191,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
                     Err(end) => return end.into(),
                 },
                 () = sleep_until(gives_back_at.unwrap_or_else(Instant::now)), if gives_back_at.is_some() => {
-                    return CourierEnd::Held(self.hold_max);
+                    return CourierEnd::Held(self.settings.hold_max);
                 }
             }
         }
@@ -169,6 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
         let (token, body_bytes) = (message.ack.clone(), message.body.len());
         self.unacked.insert(key, Unacked { token, since: Instant::now(), body_bytes });
         self.unacked_bytes += body_bytes;
+        self.widen();
         self.surplus = Some(Delivery { key, message });
         self.hand_on_surplus();
     }

@@ -53,6 +53,7 @@ fn settings() -> SubscriptionSettings {
         queue: "/queue/graphite".to_owned(),
         mesh: "acme".into(),
         prefetch: 8,
+        prefetch_of_small: 8,
         subscribe_headers: vec![("x-queue-type".to_owned(), "quorum".to_owned())],
         hold_max: HOLD_MAX,
         clock: Clock::manual(Arc::new(AtomicI64::new(7000))),
@@ -68,10 +69,18 @@ struct Stage {
 
 /// A subscription whose SUBSCRIBE is still on its way.
 async fn stage_with(desk: Desk, connected: &str, body_bytes_max: usize) -> Stage {
+    staged(desk, connected, settings(), body_bytes_max).await
+}
+
+async fn stage_of(settings: SubscriptionSettings, body_bytes_max: usize) -> Stage {
+    staged(Desk::default(), CONNECTED, settings, body_bytes_max).await
+}
+
+async fn staged(desk: Desk, connected: &str, settings: SubscriptionSettings, body_bytes_max: usize) -> Stage {
     let stomp = StompSettings { body_bytes_max, ..StompSettings::default() };
     let (connection, peer) = session_over(1024 * 1024, connected, &stomp).await.unwrap();
     let desk = Arc::new(desk);
-    let (subscription, courier) = Subscription::open(connection, settings(), desk.clone());
+    let (subscription, courier) = Subscription::open(connection, settings, desk.clone());
     Stage { subscription, courier, peer, desk }
 }
 

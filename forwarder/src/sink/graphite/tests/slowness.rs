@@ -172,6 +172,7 @@ async fn a_stalled_lane_gives_its_waiting_leases_to_another() {
     let ageless = PoolLimits {
         turnover_age: Duration::from_secs(3600),
         turnover_bytes: u64::MAX,
+        dry_after: Duration::from_secs(3600),
         ..PoolLimits::with_window(Load { leases: 1000, bytes: 128 * 1024 * 1024 })
     };
     let mut rig = Rig::to(&receiver, 2, ageless).await;

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
+
+use super::super::drive::DRY_LEASES_MIN;
 use super::super::receiver::Receiver;
 use super::super::{Load, PoolLimits};
 use super::{Rig, limits, reads_all};
@@ -30,6 +33,22 @@ async fn half_of_the_window_turns_a_connection_over() {
     rig.send_lines(4..8).await;
     assert_eq!(rig.all_confirmed(4).await, [4, 5, 6, 7]);
     assert_eq!(receiver.lines().iter().map(|(nth, _)| *nth).max(), Some(1));
+}
+
+/// A broker may push less than was asked for, and nothing more before an ACK.
+#[tokio::test]
+async fn a_source_that_runs_dry_turns_connections_over_if_many_wait() {
+    let receiver = Receiver::start(reads_all());
+    let ageless = PoolLimits { turnover_age: Duration::from_secs(3600), ..limits() };
+    let mut rig = Rig::to(&receiver, 2, ageless).await;
+    let few = DRY_LEASES_MIN as u64 - 1;
+    rig.send_lines(0..few).await;
+    assert!(
+        timeout(10 * ageless.dry_after, rig.event()).await.is_err(),
+        "a trickle would cost a connection each time"
+    );
+    rig.send_lines([few]).await;
+    rig.all_confirmed(DRY_LEASES_MIN).await;
 }
 
 #[tokio::test]

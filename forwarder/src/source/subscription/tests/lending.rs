@@ -291,6 +291,40 @@ async fn bodies_without_an_answer_are_bounded_in_bytes() {
     .await;
 }
 
+/// Four messages of `line_bytes`, which is half of the prefetch; then a fifth. What the session says before it has
+/// answered the first of them.
+async fn said_over_a_filling_prefetch(line_bytes: usize) -> (String, Option<String>) {
+    let settings = SubscriptionSettings { prefetch_of_small: 1000, ..settings() };
+    let Stage { mut subscription, courier, mut peer, .. } = stage_of(settings, 4 * 1024 * 1024).await;
+    let body = format!("{} 1 1\n", "a".repeat(line_bytes - 5));
+    beside(courier, async {
+        peer.frame().await.unwrap();
+        for id in 0..5 {
+            peer.say(message(id, "", body.as_bytes())).await;
+        }
+        let mut leases = Vec::new();
+        for _ in 0..5 {
+            leases.push(subscription.lease().await.unwrap());
+        }
+        confirm(&mut subscription, leases.remove(0)).await;
+        let said = peer.frame().await.unwrap();
+        (said.command().to_owned(), said.header("prefetch-count").map(str::to_owned))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn more_is_asked_for_once_where_messages_are_small() {
+    assert_eq!(said_over_a_filling_prefetch(10).await, ("SUBSCRIBE".into(), Some("992".into())));
+    let hundred = UNANSWERED_BYTES_MAX / 100;
+    assert_eq!(said_over_a_filling_prefetch(hundred).await, ("SUBSCRIBE".into(), Some("92".into())));
+}
+
+#[tokio::test]
+async fn no_more_is_asked_for_where_the_prefetch_fills_what_may_be_unanswered() {
+    assert_eq!(said_over_a_filling_prefetch(UNANSWERED_BYTES_MAX / 10).await, ("ACK".into(), None));
+}
+
 #[tokio::test]
 async fn an_upstream_that_does_not_keep_to_the_prefetch_is_held_back() {
     let Stage { mut subscription, courier, mut peer, .. } = stage().await;

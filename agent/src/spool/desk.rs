@@ -6,8 +6,9 @@
 //! written. A corrupt file: set aside, salvaged, on. Anything else ends the thread before another
 //! receipt, because a repeated fsync can report success on lost pages.
 
-use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod words;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use forwarder::{Clock, LeaseKey};
@@ -15,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
+use crate::spool::desk::words::{Settle, Words, joined};
 use crate::spool::leases::LinkLeases;
 use crate::spool::seal::Press;
 use crate::spool::{
@@ -48,28 +50,6 @@ pub struct Desk {
     /// By link.
     leases: Arc<[Arc<LinkLeases>]>,
     link_sets: Arc<[LinkSet]>,
-}
-
-/// The next hops' words that are not taken to be written yet. No more than there are leases.
-#[derive(Debug, Default)]
-struct Words(Mutex<Vec<Settle>>);
-
-impl Words {
-    /// Adds one; tells how many there are.
-    fn add(&self, settle: Settle) -> usize {
-        let mut words = self.lock();
-        words.push(settle);
-        words.len()
-    }
-
-    fn take(&self) -> Vec<Settle> {
-        std::mem::take(&mut *self.lock())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Settle>> {
-        // Nothing panics while it is held.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// What becomes durable together, or not at all.
@@ -307,9 +287,6 @@ pub struct DeskWorker {
     clock: Clock,
 }
 
-/// The next hop's word on the rows of a lease over a link.
-type Settle = (usize, RangeInclusive<i64>, Verdict);
-
 /// The commands of one transaction.
 #[derive(Default)]
 struct Group {
@@ -463,12 +440,10 @@ impl DeskWorker {
             self.spool.claim_growth()?;
         }
         let (new, duplicates) = self.spool.transact(|writer| {
-            for (link, rows, verdict) in settles {
-                writer.settle(*link, rows.clone(), verdict)?;
-            }
-            for end in entries().flat_map(|entry| &entry.ends) {
-                let (link, rows) = end.delivered();
-                writer.settle(link, rows, &Verdict::Delivered)?;
+            let acknowledged = entries().flat_map(|entry| &entry.ends).map(LoanEnd::delivered);
+            let acknowledged = acknowledged.map(|(link, rows)| (link, rows, Verdict::Delivered));
+            for (link, rows, verdict) in joined(settles.iter().cloned().chain(acknowledged).collect()) {
+                writer.settle(link, rows, &verdict)?;
             }
             if let Some(excess) = excess {
                 writer.drop_excess(excess)?;

@@ -29,7 +29,7 @@ const SLOTS: usize = 64;
 /// Commands that one transaction takes.
 const GROUP_MAX: usize = 64;
 /// Words of next hops that wait to be written: nobody waits for them, so they go with the next lines.
-const SETTLES_MAX: usize = 32;
+const SETTLES_MAX: usize = 128;
 /// What comes within this time of a commit belongs to a steady stream, in which commits are
 const QUIET: Duration = Duration::from_millis(1);
 /// so far apart, unless there are

@@ -497,8 +497,9 @@ impl DeskWorker {
 }
 
 impl Group {
+    /// The commands in it.
     fn len(&self) -> usize {
-        self.appends.len() + self.settles.len() + self.after.len()
+        self.appends.len() + self.after.len()
     }
 
     /// What the entries append.

@@ -17,7 +17,6 @@ mod inspect;
 mod leases;
 mod lent;
 mod limits;
-mod pinboard;
 mod rejects;
 mod report;
 mod reserve;
@@ -287,8 +286,8 @@ impl Spool {
         for (link, last) in self.links.iter().zip(written.last_appended) {
             link.leases.committed(last);
         }
-        for (link, first) in written.settled {
-            self.links[link].leases.settled(first);
+        for (link, rows) in written.settled {
+            self.links[link].leases.settled(&rows);
         }
         Ok(done)
     }

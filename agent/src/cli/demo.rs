@@ -9,7 +9,7 @@ use clap::{Args, value_parser};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{complain, log_to_stderr, until_told_to_stop};
+use crate::cli::{complain, log_to_stderr, runtime_beside_a_spool, until_told_to_stop};
 use crate::demo::log_tail::LogTail;
 use crate::demo::verdict::Verdict;
 use crate::demo::{plain, screen};

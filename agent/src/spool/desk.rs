@@ -6,6 +6,9 @@
 //! written. A corrupt file: set aside, salvaged, on. Anything else ends the thread before another
 //! receipt, because a repeated fsync can report success on lost pages.
 
+mod asks;
+mod words;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +17,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
+use crate::spool::desk::asks::{Ask, Asks};
+use crate::spool::desk::words::{Settle, Words, joined};
 use crate::spool::leases::LinkLeases;
-use crate::spool::pinboard::{Ask, Pinboard, Settle};
 use crate::spool::seal::Press;
 use crate::spool::{
     Arrival, Commit, CommitError, Lent, LinkSet, Loan, LoanEnd, RawBatch, Sealed, Spool, SpoolError, Taken,
@@ -27,7 +31,7 @@ const SLOTS: usize = 64;
 /// Commands that one transaction takes.
 const GROUP_MAX: usize = 64;
 /// Words of next hops that wait to be written: nobody waits for them, so they go with the next lines.
-const SETTLES_MAX: usize = 32;
+const SETTLES_MAX: usize = 128;
 /// What comes within this time of a commit belongs to a steady stream, in which commits are
 const QUIET: Duration = Duration::from_millis(1);
 /// so far apart, unless there are
@@ -45,7 +49,8 @@ pub struct Desk {
     full: watch::Receiver<Arc<[bool]>>,
     failures: watch::Receiver<()>,
     press: Arc<Press>,
-    pinboard: Arc<Pinboard>,
+    words: Arc<Words>,
+    asks: Arc<Asks>,
     /// By link.
     leases: Arc<[Arc<LinkLeases>]>,
     link_sets: Arc<[LinkSet]>,
@@ -134,7 +139,7 @@ enum Command {
         owed: Owed,
         uncommitted: Uncommitted,
     },
-    /// There is something on the pinboard that cannot wait, or a lease was given back.
+    /// There are words to be written, or somebody can be lent something.
     Nudge,
     Look(Look),
     /// Time to look after the file.
@@ -153,14 +158,16 @@ impl Desk {
             full,
             failures,
             press: Arc::default(),
-            pinboard: Arc::default(),
+            words: Arc::default(),
+            asks: Arc::default(),
             leases: spool.links.iter().map(|link| Arc::clone(&link.leases)).collect(),
             link_sets: spool.config.link_sets.iter().cloned().collect(),
         };
         let worker = DeskWorker {
             spool,
             inbox,
-            pinboard: Arc::clone(&desk.pinboard),
+            words: Arc::clone(&desk.words),
+            asks: Arc::clone(&desk.asks),
             left_over: Vec::new(),
             committed_at: None,
             full: tell_full,
@@ -248,7 +255,7 @@ impl Desk {
         }
         // One that was dropped at a limit meanwhile is known to the books only.
         let Some(rows) = self.leases[link].end(key) else { return Ok(()) };
-        let waiting = self.pinboard.settle((link, rows, verdict));
+        let waiting = self.words.add((link, rows, verdict));
         if waiting >= SETTLES_MAX || self.full.borrow().contains(&true) {
             self.nudge();
         }
@@ -268,7 +275,7 @@ impl Desk {
         raw_bytes_max: usize,
     ) -> Result<oneshot::Receiver<Vec<Lent>>, DeskClosed> {
         let (reply, answer) = oneshot::channel();
-        self.pinboard.ask(Ask { link, raw_bytes_max, reply });
+        self.asks.add(Ask { link, raw_bytes_max, reply });
         if self.commands.is_closed() {
             return Err(DeskClosed);
         }
@@ -292,7 +299,8 @@ impl Desk {
 pub struct DeskWorker {
     spool: Spool,
     inbox: mpsc::Receiver<Command>,
-    pinboard: Arc<Pinboard>,
+    words: Arc<Words>,
+    asks: Arc<Asks>,
     /// Words of the next hops that are taken and not written yet.
     left_over: Vec<Settle>,
     /// When the last commit ended.
@@ -324,7 +332,7 @@ impl DeskWorker {
             self.work(group)?;
         }
         let mut settles = std::mem::take(&mut self.left_over);
-        settles.extend(self.pinboard.take_settles());
+        settles.extend(self.words.take());
         if settles.is_empty() { Ok(()) } else { self.commit(&mut Group { settles, ..Group::default() }) }
     }
 
@@ -342,7 +350,7 @@ impl DeskWorker {
         while group.appends.len() > before
             && group.stored_bytes() < ENOUGH_BYTES
             && group.after.is_empty()
-            && !self.pinboard.has_ask(|ask| self.can_lend(ask))
+            && !self.asks.any(|ask| self.can_lend(ask))
             && since.elapsed() < APART
         {
             before = group.appends.len();
@@ -356,7 +364,7 @@ impl DeskWorker {
     }
 
     fn work(&mut self, mut group: Group) -> Result<(), SpoolError> {
-        group.settles.extend(self.pinboard.take_settles());
+        group.settles.extend(self.words.take());
         if self.spool.is_disk_full() {
             // The reserve is for what leaves.
             self.refuse(&mut group, &CommitError::Full);
@@ -458,12 +466,10 @@ impl DeskWorker {
             self.spool.claim_growth()?;
         }
         let (new, duplicates) = self.spool.transact(|writer| {
-            for (link, rows, verdict) in settles {
-                writer.settle(*link, rows.clone(), verdict)?;
-            }
-            for end in entries().flat_map(|entry| &entry.ends) {
-                let (link, rows) = end.delivered();
-                writer.settle(link, rows, &Verdict::Delivered)?;
+            let acknowledged = entries().flat_map(|entry| &entry.ends).map(LoanEnd::delivered);
+            let acknowledged = acknowledged.map(|(link, rows)| (link, rows, Verdict::Delivered));
+            for (link, rows, verdict) in joined(settles.iter().cloned().chain(acknowledged).collect()) {
+                writer.settle(link, rows, &verdict)?;
             }
             if let Some(excess) = excess {
                 writer.drop_excess(excess)?;
@@ -491,10 +497,10 @@ impl DeskWorker {
 
     /// Answers those for whom something waits. The others wait on.
     fn lend(&mut self) -> Result<(), SpoolError> {
-        for ask in self.pinboard.take_asks(|ask| self.can_lend(ask)) {
+        for ask in self.asks.take(|ask| self.can_lend(ask)) {
             match self.spool.lend(ask.link, ask.raw_bytes_max) {
                 // What waited was dropped at a limit.
-                Ok(lent) if lent.is_empty() => self.pinboard.ask(ask),
+                Ok(lent) if lent.is_empty() => self.asks.add(ask),
                 Ok(lent) => {
                     if let Err(unwanted) = ask.reply.send(lent) {
                         self.spool.take_back(ask.link, &unwanted);
@@ -530,13 +536,14 @@ impl DeskWorker {
 impl Drop for DeskWorker {
     fn drop(&mut self) {
         self.inbox.close();
-        drop(self.pinboard.take_asks(|_| true));
+        drop(self.asks.take(|_| true));
     }
 }
 
 impl Group {
+    /// The commands in it.
     fn len(&self) -> usize {
-        self.appends.len() + self.settles.len() + self.after.len()
+        self.appends.len() + self.after.len()
     }
 
     /// What the entries append.

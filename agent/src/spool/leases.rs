@@ -120,9 +120,9 @@ impl LinkLeases {
         Some(first..=last)
     }
 
-    /// The word on the lease that begins with row `first` is written.
-    pub(super) fn settled(&self, first: i64) {
-        self.lock().ended.remove(&first);
+    /// The words on the leases of `rows` are written.
+    pub(super) fn settled(&self, rows: &RangeInclusive<i64>) {
+        self.lock().ended.retain(|first, _| !rows.contains(first));
     }
 
     /// The rows of a lease that is out.

@@ -66,16 +66,29 @@ pub(super) const INSERT_BODY: &str = "INSERT INTO body (id, bytes) VALUES (?1, ?
 pub(super) const INSERT_DELIVERY: &str =
     "INSERT INTO delivery (link, state, batch, reason) VALUES (?1, ?2, ?3, ?4)";
 pub(super) const DELETE_DELIVERY: &str = "DELETE FROM delivery WHERE link = ?1 AND state = ?2 AND batch = ?3";
-pub(super) const DELETE_BODY: &str = "DELETE FROM body WHERE id = ?1";
 /// What the books need of a batch.
 pub(super) const READ_BATCH: &str = "SELECT identity, lines, stored_bytes FROM batch WHERE id = ?1";
-/// As [`READ_BATCH`], and the row goes.
-pub(super) const DELETE_BATCH: &str =
-    "DELETE FROM batch WHERE id = ?1 RETURNING identity, lines, stored_bytes";
-/// Finds by the primary key, link by link, so that `delivery` needs no second index.
-pub(super) const IS_NEEDED: &str = "
-    SELECT 1 FROM link CROSS JOIN delivery
-    WHERE delivery.link = link.id AND delivery.state IN (0, 1) AND delivery.batch = ?1";
+
+/// What the books need of the batches within a span that wait for a link.
+pub(super) const WEIGH_WAITING: &str = "
+    SELECT batch.identity, count(*), sum(batch.lines), sum(batch.stored_bytes)
+    FROM delivery CROSS JOIN batch ON batch.id = delivery.batch
+    WHERE delivery.link = ?1 AND delivery.state = 0 AND delivery.batch BETWEEN ?2 AND ?3
+    GROUP BY batch.identity";
+pub(super) const DELETE_WAITING: &str =
+    "DELETE FROM delivery WHERE link = ?1 AND state = 0 AND batch BETWEEN ?2 AND ?3";
+pub(super) const SET_WAITING_ASIDE: &str =
+    "UPDATE delivery SET state = 1, reason = ?4 WHERE link = ?1 AND state = 0 AND batch BETWEEN ?2 AND ?3";
+
+/// Deletes the batches within a span that no link needs. What is needed is found by the primary key, link by link, so
+/// that `delivery` needs no second index.
+pub(super) const DELETE_UNNEEDED: &str = "
+    DELETE FROM batch WHERE id BETWEEN ?1 AND ?2 AND id NOT IN (
+        SELECT delivery.batch FROM link CROSS JOIN delivery
+        WHERE delivery.link = link.id AND delivery.state IN (0, 1) AND delivery.batch BETWEEN ?1 AND ?2)";
+/// Deletes the bodies within a span that have no batch any more.
+pub(super) const DELETE_BODIES: &str = "
+    DELETE FROM body WHERE id BETWEEN ?1 AND ?2 AND id NOT IN (SELECT id FROM batch WHERE id BETWEEN ?1 AND ?2)";
 
 /// What waits for a link within a span of batches, oldest first, with its bytes.
 pub(super) const LEND: &str = "

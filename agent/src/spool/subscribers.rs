@@ -266,7 +266,7 @@ impl LoanEnd {
             self.loan.has_ended = true;
             let shared = &self.loan.of.0;
             shared.leases.end(self.loan.key);
-            shared.leases.settled(*self.rows.start());
+            shared.leases.settled(&self.rows);
             shared.ended(&self.loan, true);
         }
     }

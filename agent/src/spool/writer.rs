@@ -22,7 +22,7 @@ pub struct Writer<'a> {
     next_seq: u64,
     rejects: Rejects,
     last_appended: Vec<i64>,
-    settled: Vec<(usize, i64)>,
+    settled: Vec<(usize, RangeInclusive<i64>)>,
     dropped: DroppedWhileLent,
     settled_dropped: HashSet<(i64, i64)>,
     tallies: Tallies,
@@ -35,8 +35,8 @@ pub(super) struct Written {
     pub(super) rejects: Rejects,
     /// For each link the last row appended for it; 0 if none was.
     pub(super) last_appended: Vec<i64>,
-    /// Link and first row of the leases whose word is written.
-    pub(super) settled: Vec<(usize, i64)>,
+    /// Link and rows of the leases whose word is written.
+    pub(super) settled: Vec<(usize, RangeInclusive<i64>)>,
     /// What it dropped while it was lent.
     dropped: DroppedWhileLent,
     /// Link and row of what was dropped so, now or before, and whose word is written.
@@ -64,7 +64,7 @@ struct RowLabel<'a> {
     part_of: Option<&'a str>,
 }
 
-/// A batch without its bytes, as the books need it.
+/// Batches of one origin, as the books need them.
 struct Counted {
     origin: Arc<str>,
     weight: Weight,
@@ -208,38 +208,53 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Ends the delivery of `rows` over link number `link` on the next hop's word. A batch goes when
-    /// no link needs it.
+    /// Ends the delivery of `rows`, of one lease or several, over link number `link` on the next hop's word. A batch
+    /// goes when no link needs it.
     pub fn settle(
         &mut self,
         link: usize,
         rows: RangeInclusive<i64>,
         verdict: &Verdict,
     ) -> Result<(), rusqlite::Error> {
-        self.settled.push((link, *rows.start()));
+        self.settled.push((link, rows.clone()));
         let link = self.links[link].row;
-        for id in rows {
-            let deleted =
-                self.tx.prepare_cached(schema::DELETE_DELIVERY)?.execute(params![link, WAITING, id])?;
-            if deleted == 0 {
-                self.settle_dropped(link, id, verdict);
-                continue;
+        let (first, last) = (*rows.start(), *rows.end());
+        let account = match verdict {
+            Verdict::Delivered => Account::Delivered,
+            Verdict::SetAside(_) => Account::Aside,
+        };
+        for Counted { origin, weight } in self.weigh_waiting(link, first, last)? {
+            self.tallies.transfer(link, &origin, Account::Backlog, account, weight);
+        }
+        let settled = match verdict {
+            Verdict::Delivered => {
+                let deleted =
+                    self.tx.prepare_cached(schema::DELETE_WAITING)?.execute(params![link, first, last])?;
+                self.release_batches(first, last)?;
+                deleted
             }
-            match verdict {
-                Verdict::Delivered => {
-                    let Counted { origin, weight } = self.release_batch(id)?;
-                    self.tallies.transfer(link, &origin, Account::Backlog, Account::Delivered, weight);
-                }
-                Verdict::SetAside(reason) => {
-                    let Counted { origin, weight } = self.counted(schema::READ_BATCH, id)?;
-                    self.tx
-                        .prepare_cached(schema::INSERT_DELIVERY)?
-                        .execute(params![link, ASIDE, id, reason])?;
-                    self.tallies.transfer(link, &origin, Account::Backlog, Account::Aside, weight);
-                }
-            }
+            Verdict::SetAside(reason) => self
+                .tx
+                .prepare_cached(schema::SET_WAITING_ASIDE)?
+                .execute(params![link, first, last, reason])?,
+        };
+        if settled < rows.clone().count() {
+            rows.for_each(|id| self.settle_dropped(link, id, verdict));
         }
         Ok(())
+    }
+
+    /// What waits for a link between two rows, by identity.
+    fn weigh_waiting(&mut self, link: i64, first: i64, last: i64) -> Result<Vec<Counted>, rusqlite::Error> {
+        let mut statement = self.tx.prepare_cached(schema::WEIGH_WAITING)?;
+        let mut rows = statement.query(params![link, first, last])?;
+        let mut counted = Vec::new();
+        while let Some(row) = rows.next()? {
+            let origin = self.names.identity(self.tx, row.get(0)?)?.origin;
+            let weight = Weight { batches: row.get(1)?, lines: row.get(2)?, bytes: row.get(3)? };
+            counted.push(Counted { origin, weight });
+        }
+        Ok(counted)
     }
 
     fn settle_dropped(&mut self, link: i64, id: i64, verdict: &Verdict) {
@@ -285,7 +300,8 @@ impl<'a> Writer<'a> {
                     for &link in &links {
                         self.drop_delivery(link, id, Account::DroppedSpoolLimit)?;
                     }
-                    freed += self.release_batch(id)?.weight.bytes;
+                    freed += self.counted(id)?.weight.bytes;
+                    self.release_batches(id, id)?;
                 }
             }
         }
@@ -305,9 +321,9 @@ impl<'a> Writer<'a> {
                 };
                 after = id;
                 if lent_too || !leases.is_out(id) {
-                    freed += self.counted(schema::READ_BATCH, id)?.weight.bytes;
+                    freed += self.counted(id)?.weight.bytes;
                     self.drop_delivery(*row, id, Account::DroppedLinkLimit)?;
-                    self.release_batch(id)?;
+                    self.release_batches(id, id)?;
                 }
             }
         }
@@ -319,7 +335,7 @@ impl<'a> Writer<'a> {
             let deleted =
                 self.tx.prepare_cached(schema::DELETE_DELIVERY)?.execute(params![link, state, id])?;
             if deleted > 0 {
-                let Counted { origin, weight } = self.counted(schema::READ_BATCH, id)?;
+                let Counted { origin, weight } = self.counted(id)?;
                 self.tallies.transfer(link, &origin, account, dropped, weight);
                 if self.links.iter().any(|known| known.row == link && known.leases.is_out(id)) {
                     self.dropped.insert((link, id), (origin, dropped, weight));
@@ -329,23 +345,17 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Deletes a batch unless some link still needs it; tells what it weighed.
-    fn release_batch(&mut self, id: i64) -> Result<Counted, rusqlite::Error> {
-        if self.is_needed(id)? {
-            return self.counted(schema::READ_BATCH, id);
-        }
-        self.tx.prepare_cached(schema::DELETE_BODY)?.execute([id])?;
-        self.counted(schema::DELETE_BATCH, id)
+    /// Deletes the batches between two rows that no link needs any more.
+    fn release_batches(&self, first: i64, last: i64) -> Result<(), rusqlite::Error> {
+        self.tx.prepare_cached(schema::DELETE_UNNEEDED)?.execute([first, last])?;
+        self.tx.prepare_cached(schema::DELETE_BODIES)?.execute([first, last])?;
+        Ok(())
     }
 
-    fn is_needed(&self, id: i64) -> Result<bool, rusqlite::Error> {
-        self.tx.prepare_cached(schema::IS_NEEDED)?.exists([id])
-    }
-
-    fn counted(&mut self, statement: &str, id: i64) -> Result<Counted, rusqlite::Error> {
+    fn counted(&mut self, id: i64) -> Result<Counted, rusqlite::Error> {
         let (identity, lines, bytes): (i64, i64, i64) = self
             .tx
-            .prepare_cached(statement)?
+            .prepare_cached(schema::READ_BATCH)?
             .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         let origin = self.names.identity(self.tx, identity)?.origin;
         Ok(Counted { origin, weight: Weight { batches: 1, lines, bytes } })

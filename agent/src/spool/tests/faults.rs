@@ -397,14 +397,15 @@ fn a_late_receipt_of_what_was_dropped_counts_as_delivered() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = Spool::open(config(dir.path()), 0).unwrap();
     append_now(&mut spool, "a 1 1\n");
+    append_now(&mut spool, "b 2 2\n");
     let lent = spool.lend(0, usize::MAX).unwrap();
     spool.transact(|writer| writer.drop_excess(1)).unwrap();
-    assert_eq!(spool.report().unwrap().links[0].dropped_spool_limit.lines, 1, "only a lent one was left");
+    assert_eq!(spool.report().unwrap().links[0].dropped_spool_limit.lines, 1, "only lent ones were left");
     let rows = spool.links[0].leases.end(leases::key_of(lent[0].first)).unwrap();
     spool.transact(|writer| writer.settle(0, rows, &Verdict::Delivered)).unwrap();
     let report = spool.report().unwrap();
     assert_eq!(report.links[0].dropped_spool_limit.lines, 0);
-    assert_eq!(report.links[0].delivered.lines, 1);
+    assert_eq!(report.links[0].delivered.lines, 2);
 }
 
 /// A transaction that fails leaves nothing behind in memory either.

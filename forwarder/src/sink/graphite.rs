@@ -51,6 +51,9 @@ use self::verdict::Answered;
 use crate::lease::Lease;
 use crate::sink::{Event, Sink, SinkEnd};
 
+/// Lines that wait to be written together, at most.
+const TOGETHER_BYTES: usize = 16 * 1024;
+
 /// Makes the delays that follow a first failure; see [`Delays`].
 pub type NewDelays = Box<dyn Fn() -> Delays + Send>;
 
@@ -69,6 +72,8 @@ pub struct Pool {
     in_flight: Load,
     /// When the last lease came.
     sent_at: Instant,
+    /// Came since everything was moved last.
+    placed_bytes: usize,
     heard_at: Instant,
     presence: Presence,
     ended: Option<SinkEnd>,
@@ -103,6 +108,7 @@ impl Pool {
             events: VecDeque::new(),
             in_flight: Load::default(),
             sent_at: now,
+            placed_bytes: 0,
             heard_at: now,
             presence: Presence::absent(now, limits.down_after / 10),
             ended: None,
@@ -214,7 +220,7 @@ impl Pool {
 }
 
 impl Sink for Pool {
-    /// Only puts it into a lane: what comes in a row is written together, by [`Sink::event`].
+    /// Small leases that come in a row are written together: by [`Sink::event`], or once there are enough of them.
     async fn send(&mut self, lease: Lease) -> Result<(), SinkEnd> {
         if let Some(end) = &self.ended {
             return Err(end.clone());
@@ -226,7 +232,15 @@ impl Sink for Pool {
         self.sent_at = now;
         self.in_flight.add(&lease);
         let alone = self.suspects.alone(lease.key());
+        self.placed_bytes += lease.batch().raw_bytes();
         self.place(Waiting { lease, alone }, now);
+        if self.placed_bytes >= TOGETHER_BYTES {
+            poll_fn(|cx| {
+                self.drive(cx, now);
+                Poll::Ready(())
+            })
+            .await;
+        }
         Ok(())
     }
 

@@ -27,6 +27,7 @@ pub(super) const DRY_LEASES_MIN: usize = 64;
 impl Pool {
     /// Moves everything that can move now.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>, now: Instant) {
+        self.placed_bytes = 0;
         loop {
             let mut moved = self.drive_closing(cx, now);
             for lane in 0..self.lanes.len() {
@@ -161,10 +162,11 @@ impl Pool {
 
     /// Whether no lease has come for a while though there was room, and so many wait for their receipt that it may be
     /// just that what keeps more from coming: a broker pushes only so much without an ACK, and less than was asked for
-    /// where its own limit is lower.
+    /// where its own limit is lower. Not while a FIN is owed: one that hangs is to be left to others, and they would
+    /// be turned over at once.
     fn is_dry(&self, now: Instant) -> bool {
         let is_quiet = now >= self.sent_at + self.limits.dry_after;
-        is_quiet && self.has_room() && self.open_load().leases >= DRY_LEASES_MIN
+        is_quiet && self.closing.is_empty() && self.has_room() && self.open_load().leases >= DRY_LEASES_MIN
     }
 
     /// What the open connections carry.

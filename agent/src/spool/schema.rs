@@ -83,12 +83,12 @@ pub(super) const SET_WAITING_ASIDE: &str =
 /// Deletes the batches within a span that no link needs. What is needed is found by the primary key, link by link, so
 /// that `delivery` needs no second index.
 pub(super) const DELETE_UNNEEDED: &str = "
-    DELETE FROM batch WHERE id BETWEEN ?1 AND ?2 AND id NOT IN (
-        SELECT delivery.batch FROM link CROSS JOIN delivery
-        WHERE delivery.link = link.id AND delivery.state IN (0, 1) AND delivery.batch BETWEEN ?1 AND ?2)";
+    DELETE FROM batch WHERE id BETWEEN ?1 AND ?2 AND NOT EXISTS (
+        SELECT 1 FROM link CROSS JOIN delivery
+        WHERE delivery.link = link.id AND delivery.state IN (0, 1) AND delivery.batch = batch.id)";
 /// Deletes the bodies within a span that have no batch any more.
 pub(super) const DELETE_BODIES: &str = "
-    DELETE FROM body WHERE id BETWEEN ?1 AND ?2 AND id NOT IN (SELECT id FROM batch WHERE id BETWEEN ?1 AND ?2)";
+    DELETE FROM body WHERE id BETWEEN ?1 AND ?2 AND NOT EXISTS (SELECT 1 FROM batch WHERE batch.id = body.id)";
 
 /// What waits for a link within a span of batches, oldest first, with its bytes.
 pub(super) const LEND: &str = "

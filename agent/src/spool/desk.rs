@@ -268,7 +268,8 @@ impl Desk {
         drop(self.commands.try_send(Command::Nudge));
     }
 
-    /// The answer comes once something waits for the link; without one, the spool had to be mended.
+    /// The answer comes once something waits for the link; it is empty where that was dropped at a limit meanwhile, and
+    /// there is none where the spool had to be mended.
     pub(super) fn lend(
         &self,
         link: usize,
@@ -499,8 +500,6 @@ impl DeskWorker {
     fn lend(&mut self) -> Result<(), SpoolError> {
         for ask in self.asks.take(|ask| self.can_lend(ask)) {
             match self.spool.lend(ask.link, ask.raw_bytes_max) {
-                // What waited was dropped at a limit.
-                Ok(lent) if lent.is_empty() => self.asks.add(ask),
                 Ok(lent) => {
                     if let Err(unwanted) = ask.reply.send(lent) {
                         self.spool.take_back(ask.link, &unwanted);

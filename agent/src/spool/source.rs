@@ -48,7 +48,7 @@ impl SpoolSource {
             () = self.leases.given_back() => return self.desk.nudge(),
         };
         self.asked = None;
-        // Without an answer the desk had to mend the spool first; it is asked again.
+        // Where that is nothing it is asked again.
         for Lent { first, batch, .. } in lent.unwrap_or_default() {
             let owner: Arc<dyn Returns> = self.leases.clone();
             self.ready.push_back(Lease::new(key_of(first), batch, owner));

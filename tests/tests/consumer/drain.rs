@@ -22,6 +22,11 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Lines of a message of [`Drain::fill`].
 pub(crate) const LINES_A_MESSAGE: usize = 5;
+/// Lines that a consumer may have without an ACK: its prefetch of small messages, full.
+pub(crate) const PREFETCHED_LINES_MAX: usize = 16_384 * LINES_A_MESSAGE;
+/// More than that, so that what comes twice is bounded by less than all.
+pub(crate) const MORE_THAN_PREFETCHED: usize = 90_000;
+
 /// What is to be started.
 pub(crate) struct Plan {
     pub(crate) broker: Broker,

@@ -6,7 +6,6 @@ use tests::wait::{until, when};
 
 use crate::drain::{LIMIT, MORE_THAN_PREFETCHED, PREFETCHED_LINES_MAX, Plan};
 
-const POINTS: usize = 10_000;
 const WRONG: &str = "not-the-passcode";
 
 #[test]

@@ -13,6 +13,7 @@ mod begin;
 mod commit;
 mod desk;
 mod file;
+mod fresh;
 mod inspect;
 mod leases;
 mod lent;
@@ -46,9 +47,11 @@ pub use commit::{Commit, CommitError};
 pub use desk::{Desk, DeskClosed, DeskWorker, Entry, Slot};
 pub use file::OpenError;
 use file::{BUSY_TIMEOUT, SpoolFile};
+use fresh::FreshBatches;
 pub use inspect::{DeadLetter, Held, Inspection};
-use leases::LinkLeases;
+use leases::{LinkLeases, Span};
 pub use lent::Lent;
+use lent::Portion;
 use limits::{Limits, PAGE_BYTES, Usage};
 use rejects::Rejects;
 pub use report::{Amount, LinkReport, Report};
@@ -66,6 +69,8 @@ const VACUUM_SLICE_PAGES: u64 = 2048;
 const REWRITE_PAGES_MAX: u64 = 512;
 /// So much of the disk the log has from the start: more than the confirmations of one group write.
 const LOG_CLAIMED_BYTES: u64 = 1024 * 1024;
+/// What a transaction writes beside its bodies, about; it and they are in the log and in the database.
+const TRANSACTION_BYTES: u64 = 2 * 4 * PAGE_BYTES;
 /// What a full log and one more group bring into the database at most.
 const GROWTH_CLAIMED_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -201,12 +206,17 @@ pub struct Spool {
     links: Vec<SpoolLink>,
     names: Names,
     dropped_while_lent: DroppedWhileLent,
+    fresh: FreshBatches,
     limits: Limits,
     epoch: Epoch,
     next_id: i64,
     next_seq: u64,
     rejects: Rejects,
     is_disk_full: bool,
+    /// As it was measured last.
+    usage: Usage,
+    /// By which it may have grown since.
+    unmeasured_bytes: u64,
     /// Since it was last looked after.
     was_used: bool,
     /// When a corrupt file was replaced last, in ms since the Unix epoch.
@@ -246,7 +256,7 @@ impl Spool {
             begun = Begun::open(&mut file, &config, &limits, epoch, now_ms);
         }
         let Begun { db, names, links, next_id, rejects } = begun?;
-        let spool = Self {
+        let mut spool = Self {
             db,
             file,
             reserve,
@@ -254,15 +264,19 @@ impl Spool {
             links,
             names,
             dropped_while_lent: DroppedWhileLent::new(),
+            fresh: FreshBatches::none(),
             limits,
             epoch,
             next_id,
             next_seq: 1,
             rejects,
             is_disk_full,
+            usage: Usage::default(),
+            unmeasured_bytes: 0,
             was_used: false,
             replaced_ms: None,
         };
+        spool.measure();
         spool.claim_log();
         Ok(spool)
     }
@@ -274,13 +288,15 @@ impl Spool {
     ) -> Result<T, SpoolError> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let next = (self.next_id, self.next_seq, self.rejects);
-        let mut writer =
-            Writer::new(&tx, &self.config, &self.links, &mut self.names, &self.dropped_while_lent, next);
+        let fresh = self.fresh.are_wanted(&self.links, self.next_id).then(Vec::new);
+        let known = (&mut self.names, &self.dropped_while_lent);
+        let mut writer = Writer::new(&tx, &self.config, &self.links, known, next, fresh);
         let done = work(&mut writer)?;
         let mut written = writer.finish()?;
         tx.commit()?;
         self.was_used = true;
         (self.next_id, self.next_seq) = (written.next_id, written.next_seq);
+        self.fresh.committed(written.fresh.take());
         self.rejects.committed(written.rejects, &self.config.dir);
         written.remember_dropped(&mut self.dropped_while_lent);
         for (link, last) in self.links.iter().zip(written.last_appended) {
@@ -289,20 +305,38 @@ impl Spool {
         for (link, rows) in written.settled {
             self.links[link].leases.settled(&rows);
         }
+        self.unmeasured_bytes += TRANSACTION_BYTES + 2 * written.appended_bytes;
+        if self.excess_bytes() > 0 || self.unmeasured_bytes > self.limits.margin_bytes() / 4 {
+            self.measure();
+        }
         Ok(done)
     }
 
-    /// Reads the oldest batches that wait for link number `link`, to be lent: what was given back
+    /// Takes the oldest batches that wait for link number `link`, to be lent: what was given back
     /// first, then on from where it was. At most `raw_bytes_max` bytes of lines, but at least one
     /// batch. One whose bytes are not those that were written is set aside.
     pub fn lend(&mut self, link: usize, raw_bytes_max: usize) -> Result<Vec<Lent>, SpoolError> {
+        let span = self.links[link].leases.next_span();
+        let mut portion = Portion::new(raw_bytes_max);
+        if !self.fresh.lend(link, &self.config.link_sets, &span, &mut portion) {
+            self.read_waiting(link, &span, &mut portion)?;
+        }
+        let lent = portion.into_lent();
+        // Only now: what is lent and does not arrive would stay so until the next start.
         let SpoolLink { row, leases } = &self.links[link];
-        let span = leases.next_span();
-        let mut lent: Vec<Lent> = Vec::new();
+        leases.lent(&span, &lent);
+        self.fresh.forget_lent(&self.links);
+        if span.is_given_back {
+            // Of those that a limit dropped meanwhile no late receipt can come any more.
+            span.rows.for_each(|id| drop(self.dropped_while_lent.remove(&(*row, id))));
+        }
+        Ok(lent)
+    }
+
+    fn read_waiting(&mut self, link: usize, span: &Span, portion: &mut Portion) -> Result<(), SpoolError> {
         let mut damaged = Vec::new();
-        let mut raw_bytes = 0;
         let mut statement = self.db.prepare_cached(schema::LEND)?;
-        let mut rows = statement.query(params![row, span.rows.start(), span.rows.end()])?;
+        let mut rows = statement.query(params![self.links[link].row, span.rows.start(), span.rows.end()])?;
         while let Some(found) = rows.next()? {
             if !span.is_free(found.get(0)?) {
                 continue;
@@ -312,29 +346,16 @@ impl Spool {
                 damaged.push(id);
                 continue;
             };
-            raw_bytes += batch.raw_bytes();
-            if raw_bytes > raw_bytes_max && !lent.is_empty() {
+            if !portion.add(id, batch) {
                 break;
             }
-            let apart = match lent.last_mut() {
-                Some(last) => last.join(id, batch),
-                None => Some(batch),
-            };
-            lent.extend(apart.map(|batch| Lent { first: id, last: id, batch }));
         }
         drop(rows);
         drop(statement);
         for id in damaged {
             self.transact(|writer| writer.settle(link, id..=id, &Verdict::SetAside("checksum".to_owned())))?;
         }
-        // Only now: what is lent and does not arrive would stay so until the next start.
-        let SpoolLink { row, leases } = &self.links[link];
-        leases.lent(&span, &lent);
-        if span.is_given_back {
-            // Of those that a limit dropped meanwhile no late receipt can come any more.
-            span.rows.for_each(|id| drop(self.dropped_while_lent.remove(&(*row, id))));
-        }
-        Ok(lent)
+        Ok(())
     }
 
     /// Takes back what was read to be lent and was not wanted any more.
@@ -347,6 +368,12 @@ impl Spool {
     /// Whether nothing more is to be taken, for the limit or a full disk.
     pub fn is_full(&self) -> bool {
         self.is_disk_full || (self.limits.when_full == WhenFull::Refuse && self.excess_bytes() > 0)
+    }
+
+    /// Whether the oldest may have to go before something is appended.
+    fn drops_oldest(&self) -> bool {
+        self.limits.when_full == WhenFull::DropOldest
+            || self.config.links.iter().any(|link| link.max_size_bytes.is_some())
     }
 
     /// Whether nothing more is to be taken for a queue, by its number: for its own limit, or as [`Self::is_full`].
@@ -385,8 +412,15 @@ impl Spool {
 
     /// By how many bytes the limit is passed.
     fn excess_bytes(&self) -> u64 {
+        self.limits.excess_bytes(self.usage)
+    }
+
+    /// To measure takes a tenth of a small commit, so it is done when it is about to matter.
+    fn measure(&mut self) {
         // Where the use cannot be read, the next transaction says what is wrong.
-        self.usage().map_or(0, |usage| self.limits.excess_bytes(usage))
+        if let Ok(usage) = self.usage() {
+            (self.usage, self.unmeasured_bytes) = (usage, 0);
+        }
     }
 
     fn usage(&self) -> Result<Usage, rusqlite::Error> {
@@ -432,9 +466,11 @@ impl Spool {
             tracing::info!(dir = %self.config.dir.display(), "the spool's disk has room again: metrics are taken");
         }
         if !std::mem::take(&mut self.was_used) {
+            self.fresh = FreshBatches::none();
             self.shrink()?;
             self.cut_log()?;
         }
+        self.measure();
         Ok(())
     }
 
@@ -479,11 +515,13 @@ impl Spool {
         self.db = Connection::open_in_memory()?;
         let db = self.file.replace_corrupt(now_ms)?;
         let begun = Begun::enter(db, &self.config, &self.limits, self.epoch)?;
+        self.fresh = FreshBatches::none();
         (self.db, self.names, self.rejects) = (begun.db, begun.names, begun.rejects);
         for (link, anew) in self.links.iter_mut().zip(begun.links) {
             link.row = anew.row;
             link.leases.start_over(anew.leases.last_committed());
         }
+        self.measure();
         Ok(())
     }
 

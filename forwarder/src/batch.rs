@@ -57,6 +57,8 @@ pub struct Part {
     pub raw_bytes: u32,
     /// The lines as [`Batch::encoding`] says.
     pub body: Bytes,
+    /// The lines, each ended by LF, where they are still at hand: then nothing is decoded.
+    pub plain: Option<Bytes>,
 }
 
 /// One or more neighbouring parts that travel together: one SEND, one receipt.
@@ -114,12 +116,22 @@ impl Batch {
     pub fn append_lines(&self, out: &mut Vec<u8>) -> Result<(), DecodeError> {
         out.reserve(self.raw_bytes());
         for part in &self.parts {
-            match self.encoding {
-                Encoding::Plain => out.extend_from_slice(&part.body),
-                Encoding::Zstd => decode_zstd(part, out)?,
+            match part.plain_lines(self.encoding) {
+                Some(lines) => out.extend_from_slice(lines),
+                None => decode_zstd(part, out)?,
             }
         }
         Ok(())
+    }
+}
+
+impl Part {
+    /// Its lines, each ended by LF, unless they would have to be decoded.
+    pub(crate) fn plain_lines(&self, encoding: Encoding) -> Option<&Bytes> {
+        match encoding {
+            Encoding::Plain => Some(&self.body),
+            Encoding::Zstd => self.plain.as_ref(),
+        }
     }
 }
 

@@ -37,6 +37,11 @@ impl Lease {
         &self.batch
     }
 
+    /// Once it is sent: what was at hand only to spare the decoding is not held until the next hop's word.
+    pub fn forget_plain(&mut self) {
+        self.batch.parts.iter_mut().for_each(|part| part.plain = None);
+    }
+
     /// What its source knows it by.
     pub fn key(&self) -> LeaseKey {
         self.key

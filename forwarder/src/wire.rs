@@ -162,9 +162,11 @@ fn stored_body(batch: &Batch) -> Bytes {
 }
 
 fn plain_body(batch: &Batch) -> Result<Bytes, DecodeError> {
-    if let (Encoding::Plain, [part]) = (batch.encoding, batch.parts.as_slice()) {
-        let without_lf = part.body.strip_suffix(b"\n").unwrap_or(&part.body).len();
-        return Ok(part.body.slice(..without_lf));
+    if let [part] = batch.parts.as_slice()
+        && let Some(lines) = part.plain_lines(batch.encoding)
+    {
+        let without_lf = lines.strip_suffix(b"\n").unwrap_or(lines).len();
+        return Ok(lines.slice(..without_lf));
     }
     let mut lines = Vec::new();
     batch.append_lines(&mut lines)?;

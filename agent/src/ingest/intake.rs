@@ -286,7 +286,8 @@ impl Intake {
         for refused in &checked.refused {
             self.0.metrics.rejected(from.input, refused.reason, 1);
         }
-        for (reason, &lines) in Reason::ALL.into_iter().zip(&checked.refused_only_counted) {
+        let counted = Reason::ALL.into_iter().zip(&checked.refused_only_counted);
+        for (reason, &lines) in counted.filter(|(_, lines)| **lines > 0) {
             self.0.metrics.rejected(from.input, reason, u64::from(lines));
         }
         let at_ms = self.0.clock.now_ms();

@@ -30,7 +30,10 @@ use crate::spool::{
 const SLOTS: usize = 64;
 /// Commands that one transaction takes.
 const GROUP_MAX: usize = 64;
-/// Words of next hops that wait to be written: nobody waits for them, so they go with the next lines.
+/// Words of next hops that wait to be written. Nobody waits for them: to write so many at once costs little more than one,
+/// so they go with lines once there are
+const SETTLES_ENOUGH: usize = 16;
+/// and by themselves once there are
 const SETTLES_MAX: usize = 128;
 /// What comes within this time of a commit belongs to a steady stream, in which commits are
 const QUIET: Duration = Duration::from_millis(1);
@@ -248,7 +251,7 @@ impl Desk {
         self.send(Command::Tick).await
     }
 
-    /// Ends a lease of link number `link`, with the next lines.
+    /// Ends a lease of link number `link`, with lines that come.
     pub(super) fn end_lease(&self, link: usize, key: LeaseKey, verdict: Verdict) -> Result<(), DeskClosed> {
         if self.commands.is_closed() {
             return Err(DeskClosed);
@@ -370,11 +373,12 @@ impl DeskWorker {
             // The reserve is for what leaves.
             self.refuse(&mut group, &CommitError::Full);
         }
-        if self.is_due(&group) {
+        if !self.are_words_due(&group) {
+            self.left_over = std::mem::take(&mut group.settles);
+        }
+        if !group.appends.is_empty() || !group.settles.is_empty() {
             self.commit(&mut group)?;
             self.tell_full();
-        } else {
-            self.left_over = std::mem::take(&mut group.settles);
         }
         for command in group.after {
             let done = match command {
@@ -406,14 +410,14 @@ impl DeskWorker {
         });
     }
 
-    /// Whether what is not written cannot wait for more.
-    fn is_due(&self, group: &Group) -> bool {
+    /// Whether the words of `group` cannot wait for more.
+    fn are_words_due(&self, group: &Group) -> bool {
         let is_looked_at =
             group.after.iter().any(|command| matches!(command, Command::Look(_) | Command::Tick));
-        let settles = group.settles.len();
-        !group.appends.is_empty()
-            || settles >= SETTLES_MAX
-            || settles > 0 && (is_looked_at || self.spool.is_full())
+        let enough = if group.appends.is_empty() { SETTLES_MAX } else { SETTLES_ENOUGH };
+        // What was delivered goes first where room is wanted.
+        let wants_room = self.spool.drops_oldest() || self.full.borrow().contains(&true);
+        is_looked_at || wants_room || group.settles.len() >= enough
     }
 
     /// Writes a group and answers its callers. If that fails in a way that can be mended they are told,
@@ -436,7 +440,7 @@ impl DeskWorker {
         match self.write(&group.appends, &group.settles) {
             Err(SpoolError::Full(_)) => {
                 group.answer(&Err(CommitError::Full));
-                self.left_over = std::mem::take(&mut group.settles);
+                self.left_over.append(&mut group.settles);
                 Ok(())
             }
             Err(error) => Err(error),

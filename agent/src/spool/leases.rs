@@ -67,6 +67,20 @@ impl LinkLeases {
         !book.given_back.is_empty() || self.last_committed() > book.cursor
     }
 
+    /// Whether all that waits was committed from row `first` on. If nothing does, it will be lent from row `next`.
+    pub(super) fn waits_from(&self, first: i64, next: i64) -> bool {
+        let mut book = self.lock();
+        if self.last_committed() <= book.cursor {
+            book.cursor = book.cursor.max(next - 1);
+        }
+        book.cursor + 1 >= first
+    }
+
+    /// Everything up to this row has been lent, or never waited.
+    pub(super) fn cursor(&self) -> i64 {
+        self.lock().cursor
+    }
+
     /// Waits until a lease is given back. Cancel-safe; for one waiter.
     pub(super) async fn given_back(&self) {
         self.given_back.notified().await;

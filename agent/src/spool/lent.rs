@@ -14,6 +14,37 @@ pub struct Lent {
     pub batch: Batch,
 }
 
+/// What is read to be lent, up to a number of bytes of lines; but at least one batch.
+pub(super) struct Portion {
+    raw_bytes_max: usize,
+    raw_bytes: usize,
+    lent: Vec<Lent>,
+}
+
+impl Portion {
+    pub(super) fn new(raw_bytes_max: usize) -> Self {
+        Self { raw_bytes_max, raw_bytes: 0, lent: Vec::new() }
+    }
+
+    /// Adds the batch of row `id`; tells whether it still fits.
+    pub(super) fn add(&mut self, id: i64, batch: Batch) -> bool {
+        self.raw_bytes += batch.raw_bytes();
+        if self.raw_bytes > self.raw_bytes_max && !self.lent.is_empty() {
+            return false;
+        }
+        let apart = match self.lent.last_mut() {
+            Some(last) => last.join(id, batch),
+            None => Some(batch),
+        };
+        self.lent.extend(apart.map(|batch| Lent { first: id, last: id, batch }));
+        true
+    }
+
+    pub(super) fn into_lent(self) -> Vec<Lent> {
+        self.lent
+    }
+}
+
 impl Lent {
     /// Joins the batch of row `id` to this one if it is its neighbour and both fit into one SEND; else
     /// hands it back.
@@ -47,7 +78,7 @@ mod tests {
     /// The batch of row `seq`.
     fn batch(seq: u64, raw_bytes: u32) -> Batch {
         let label = Label { origin: "us".into(), epoch: Epoch([7; 16]), hops: Vec::new() };
-        let parts = vec![Part { seq, lines: 1, raw_bytes, body: Bytes::new() }];
+        let parts = vec![Part { seq, lines: 1, raw_bytes, body: Bytes::new(), plain: None }];
         Batch { label: Some(label), encoding: Encoding::Zstd, parts, accepted_ms: 1..=1 }
     }
 

@@ -43,6 +43,11 @@ impl Limits {
         }
     }
 
+    /// What lies between closing and the bound, for what is on its way.
+    pub(super) fn margin_bytes(&self) -> u64 {
+        self.max_size_bytes - self.close_at_bytes
+    }
+
     /// After how many pages the WAL is checkpointed: 4 MiB, less for a small spool.
     pub(super) fn checkpoint_pages(&self) -> u32 {
         let pages = (self.max_size_bytes / 16 / PAGE_BYTES).clamp(32, 1000);

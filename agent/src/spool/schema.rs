@@ -111,17 +111,22 @@ pub(super) fn read_batch(
     let (Some(encoding), true) = (encoding, crc32c::crc32c(body) == row.get::<_, u32>(6)?) else {
         return Ok((id, None));
     };
-    let hops: Option<String> = row.get(9)?;
-    let hops = hops.iter().flat_map(|hops| hops.split(',')).map(Arc::from).collect();
+    let hops = hops(row.get_ref(9)?.as_str_or_null()?);
     let part = Part {
         seq: row.get(2)?,
         lines: row.get(3)?,
         raw_bytes: row.get(4)?,
         body: Bytes::copy_from_slice(body),
+        plain: None,
     };
     let label = Label { origin: identity.origin, epoch: identity.epoch, hops };
     let accepted_ms = row.get(7)?..=row.get(8)?;
     Ok((id, Some(Batch { label: Some(label), encoding, parts: vec![part], accepted_ms })))
+}
+
+/// Reads the names of `batch.hops`.
+pub(super) fn hops(column: Option<&str>) -> Vec<Arc<str>> {
+    column.iter().flat_map(|hops| hops.split(',')).map(Arc::from).collect()
 }
 
 /// The row of `link` for `name`, made if need be: a backlog belongs to a link's declared name.

@@ -3,15 +3,19 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
+use bytes::Bytes;
 use forwarder::{Encoding, Part};
 use zstd::bulk::Compressor;
-use zstd::zstd_safe::compress_bound;
+use zstd::zstd_safe::{CParameter, compress_bound};
 
 use crate::ingest::Input;
 use crate::spool::{RawBatch, Reject};
 
 /// Level 1: higher ones cost more and gain nothing on metric lines.
 const ZSTD_LEVEL: i32 = 1;
+/// Of the table in which matches are looked for, a quarter of the level's own. What a line repeats stands a few lines before
+/// it: a smaller table forgets the rest, finds nearer matches (3 % fewer bytes), and stays in the nearest cache.
+const ZSTD_HASH_LOG: u32 = 11;
 
 /// A batch in the form in which it is stored and sent.
 #[derive(Debug)]
@@ -20,7 +24,9 @@ pub struct Sealed {
     pub(super) lines: u32,
     pub(super) raw_bytes: u32,
     pub(super) encoding: Encoding,
-    pub(super) body: Vec<u8>,
+    pub(super) body: Bytes,
+    /// The lines, where they are not to be decoded again if they go on at once.
+    pub(super) plain: Option<Bytes>,
     pub(super) checksum: u32,
     pub(super) accepted_ms: (i64, i64),
     pub(super) timestamps: (i64, i64),
@@ -38,7 +44,7 @@ impl Sealed {
         (accepted_ms, timestamps): ((i64, i64), (i64, i64)),
         inputs: [u64; Input::ALL.len()],
     ) -> Self {
-        let body = part.body.to_vec();
+        let (body, plain) = (part.body.clone(), part.plain.clone());
         let (lines, raw_bytes) = (part.lines, part.raw_bytes);
         let checksum = crc32c::crc32c(&body);
         let rejects = Vec::new();
@@ -48,6 +54,7 @@ impl Sealed {
             raw_bytes,
             encoding,
             body,
+            plain,
             checksum,
             accepted_ms,
             timestamps,
@@ -76,17 +83,19 @@ impl Press {
     /// Compresses `batch` for `link_set`.
     pub(super) fn seal(&self, batch: RawBatch, link_set: usize) -> Sealed {
         // Only a lack of memory lets zstd fail here; the lines are as good uncompressed.
-        let (encoding, body) = match self.compress(&batch.raw) {
-            Ok(body) => (Encoding::Zstd, body),
-            Err(_) => (Encoding::Plain, batch.raw.clone()),
+        let raw = Bytes::from(batch.raw);
+        let (encoding, body) = match self.compress(&raw) {
+            Ok(body) => (Encoding::Zstd, Bytes::from(body)),
+            Err(_) => (Encoding::Plain, raw.clone()),
         };
         Sealed {
             link_set,
             lines: batch.lines,
-            raw_bytes: u32::try_from(batch.raw.len()).unwrap_or(u32::MAX),
+            raw_bytes: u32::try_from(raw.len()).unwrap_or(u32::MAX),
             encoding,
             checksum: crc32c::crc32c(&body),
             body,
+            plain: Some(raw),
             accepted_ms: batch.accepted_ms,
             timestamps: batch.timestamps,
             inputs: batch.inputs,
@@ -114,6 +123,7 @@ impl Plate {
     fn new() -> io::Result<Self> {
         let mut compressor = Compressor::new(ZSTD_LEVEL)?;
         compressor.include_checksum(true)?;
+        compressor.set_parameter(CParameter::HashLog(ZSTD_HASH_LOG))?;
         Ok(Self { compressor, compressed: Vec::new() })
     }
 }

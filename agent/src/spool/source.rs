@@ -78,8 +78,8 @@ impl Drop for SpoolSource {
 impl Source for SpoolSource {
     async fn lease(&mut self) -> Result<Lease, SourceEnd> {
         loop {
-            let wants_more = self.ready.len() < READY_MIN && self.leases.has_waiting();
-            if wants_more || self.ready.is_empty() {
+            // Whoever has asked before the next commit is lent it without a read.
+            if self.ready.len() < READY_MIN {
                 self.ask()?;
             }
             if let Some(lease) = self.ready.pop_front() {

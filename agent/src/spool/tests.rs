@@ -11,6 +11,7 @@ use super::*;
 use crate::metrics::Metrics;
 
 mod faults;
+mod fresh;
 mod full;
 mod migration;
 mod model;
@@ -179,4 +180,49 @@ async fn words_of_the_next_hop_share_a_commit_and_are_written_before_anybody_loo
     let spool = Spool::open(config(dir.path()), 0).unwrap();
     let link = &spool.report().unwrap().links[0];
     assert_eq!((link.delivered.lines, link.backlog.lines), (4, 1));
+}
+
+/// What the books in the file say of the first link's delivered lines; nobody looks through the desk.
+fn delivered_in(dir: &Path) -> i64 {
+    let file = Connection::open(dir.join("spool.db")).unwrap();
+    let delivered = "SELECT coalesce(sum(lines), 0) FROM tally WHERE link > 0 AND reason = 'delivered'";
+    file.query_row(delivered, [], |row| row.get(0)).unwrap()
+}
+
+/// Sends a line and has it confirmed, `count` times; then commits one more.
+async fn deliver(desk: &Desk, source: &mut SpoolSource, count: usize) {
+    for _ in 0..count {
+        append(desk, "a 1 1\n").await;
+        let lease = source.lease().await.unwrap();
+        desk.end_lease(0, lease.end(), Verdict::Delivered).unwrap();
+    }
+    append(desk, "last 1 1\n").await;
+    source.lease().await.unwrap();
+}
+
+#[tokio::test]
+async fn few_words_of_the_next_hop_wait_for_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(config(dir.path()), 0).unwrap();
+    with_desk(spool, async |desk| {
+        let mut source = SpoolSource::new(desk.clone(), 0);
+        deliver(&desk, &mut source, 15).await;
+        assert_eq!(delivered_in(dir.path()), 0);
+        deliver(&desk, &mut source, 1).await;
+        assert_eq!(delivered_in(dir.path()), 16);
+    })
+    .await;
+}
+
+/// Else what is at the next hop already would count against the limit, and others would be dropped for it.
+#[tokio::test]
+async fn where_the_oldest_may_be_dropped_no_word_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = SpoolConfig { when_full: WhenFull::DropOldest, ..config(dir.path()) };
+    with_desk(Spool::open(spool, 0).unwrap(), async |desk| {
+        let mut source = SpoolSource::new(desk.clone(), 0);
+        deliver(&desk, &mut source, 1).await;
+        assert_eq!(delivered_in(dir.path()), 1);
+    })
+    .await;
 }

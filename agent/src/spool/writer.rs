@@ -4,10 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use forwarder::{Batch, Epoch, Label, Part};
 use rusqlite::{Connection, params};
 
+use crate::spool::fresh::Fresh;
+use crate::spool::limits::PAGE_BYTES;
 use crate::spool::rejects::Rejects;
-use crate::spool::schema::{ASIDE, Names, WAITING};
+use crate::spool::schema::{ASIDE, Identity, Names, WAITING};
 use crate::spool::tally::{Account, NODE, Tallies, Weight};
 use crate::spool::{Arrival, Kept, Sealed, SpoolConfig, SpoolLink, Verdict, schema, seen};
 
@@ -22,6 +25,9 @@ pub struct Writer<'a> {
     next_seq: u64,
     rejects: Rejects,
     last_appended: Vec<i64>,
+    /// `None` where nobody wants them, or something was dropped.
+    fresh: Option<Vec<Fresh>>,
+    appended_bytes: u64,
     settled: Vec<(usize, RangeInclusive<i64>)>,
     dropped: DroppedWhileLent,
     settled_dropped: HashSet<(i64, i64)>,
@@ -35,6 +41,10 @@ pub(super) struct Written {
     pub(super) rejects: Rejects,
     /// For each link the last row appended for it; 0 if none was.
     pub(super) last_appended: Vec<i64>,
+    /// What it appended, unless nobody wants it, or something was dropped.
+    pub(super) fresh: Option<Vec<Fresh>>,
+    /// What it appended, in whole pages.
+    pub(super) appended_bytes: u64,
     /// Link and rows of the leases whose word is written.
     pub(super) settled: Vec<(usize, RangeInclusive<i64>)>,
     /// What it dropped while it was lent.
@@ -59,6 +69,8 @@ pub enum Taken {
 /// What tells a row of `batch` from all others.
 struct RowLabel<'a> {
     identity: i64,
+    origin: Arc<str>,
+    epoch: Epoch,
     seq: u64,
     hops: Option<&'a str>,
     part_of: Option<&'a str>,
@@ -85,9 +97,9 @@ impl<'a> Writer<'a> {
         tx: &'a Connection,
         config: &'a SpoolConfig,
         links: &'a [SpoolLink],
-        names: &'a mut Names,
-        dropped_while_lent: &'a DroppedWhileLent,
+        (names, dropped_while_lent): (&'a mut Names, &'a DroppedWhileLent),
         (next_id, next_seq, rejects): (i64, u64, Rejects),
+        fresh: Option<Vec<Fresh>>,
     ) -> Self {
         let last_appended = vec![0; links.len()];
         Self {
@@ -100,6 +112,8 @@ impl<'a> Writer<'a> {
             next_seq,
             rejects,
             last_appended,
+            fresh,
+            appended_bytes: 0,
             settled: Vec::new(),
             dropped: DroppedWhileLent::new(),
             settled_dropped: HashSet::new(),
@@ -110,8 +124,19 @@ impl<'a> Writer<'a> {
     /// Enters the books; the caller commits.
     pub(super) fn finish(self) -> Result<Written, rusqlite::Error> {
         self.tallies.write(self.tx)?;
-        let Self { next_id, next_seq, rejects, last_appended, settled, dropped, settled_dropped, .. } = self;
-        Ok(Written { next_id, next_seq, rejects, last_appended, settled, dropped, settled_dropped })
+        let Self { next_id, next_seq, rejects, last_appended, fresh, appended_bytes, settled, .. } = self;
+        let Self { dropped, settled_dropped, .. } = self;
+        Ok(Written {
+            next_id,
+            next_seq,
+            rejects,
+            last_appended,
+            fresh,
+            appended_bytes,
+            settled,
+            dropped,
+            settled_dropped,
+        })
     }
 
     /// Appends a sealed batch for its set of links, under the next number, and what was refused beside
@@ -120,6 +145,7 @@ impl<'a> Writer<'a> {
         if sealed.lines > 0 {
             self.append_own(sealed, None, None)?;
         }
+        self.appended_bytes += sealed.rejects.iter().map(|reject| reject.line.len() as u64).sum::<u64>();
         self.rejects.keep(self.tx, &sealed.rejects)
     }
 
@@ -133,8 +159,10 @@ impl<'a> Writer<'a> {
         let hops = Some(arrival.hops.as_str());
         match &arrival.kept {
             Kept::Whole(sealed) => {
-                let label = RowLabel { identity, seq: number.seq, hops, part_of: None };
-                self.append_batch(sealed, &label, &number.origin)?;
+                let origin = Arc::clone(&number.origin);
+                let label =
+                    RowLabel { identity, origin, epoch: number.epoch, seq: number.seq, hops, part_of: None };
+                self.append_batch(sealed, label)?;
             }
             Kept::Split(pieces) => {
                 let part_of = number.to_string();
@@ -153,19 +181,14 @@ impl<'a> Writer<'a> {
         hops: Option<&str>,
         part_of: Option<&str>,
     ) -> Result<(), rusqlite::Error> {
-        let origin = self.names.identity(self.tx, self.names.own)?.origin;
-        let label = RowLabel { identity: self.names.own, seq: self.next_seq, hops, part_of };
-        self.append_batch(sealed, &label, &origin)?;
+        let identity = self.names.own;
+        let Identity { origin, epoch } = self.names.identity(self.tx, identity)?;
+        self.append_batch(sealed, RowLabel { identity, origin, epoch, seq: self.next_seq, hops, part_of })?;
         self.next_seq += 1;
         Ok(())
     }
 
-    fn append_batch(
-        &mut self,
-        sealed: &Sealed,
-        label: &RowLabel<'_>,
-        origin: &Arc<str>,
-    ) -> Result<(), rusqlite::Error> {
+    fn append_batch(&mut self, sealed: &Sealed, label: RowLabel<'_>) -> Result<(), rusqlite::Error> {
         let id = self.next_id;
         let link_set = &self.config.link_sets[sealed.link_set];
         self.tx.prepare_cached(schema::INSERT_BATCH)?.execute(params![
@@ -185,13 +208,14 @@ impl<'a> Writer<'a> {
             label.hops,
             label.part_of,
         ])?;
-        self.tx.prepare_cached(schema::INSERT_BODY)?.execute(params![id, sealed.body])?;
+        self.tx.prepare_cached(schema::INSERT_BODY)?.execute(params![id, &sealed.body[..]])?;
         let weight = Weight {
             batches: 1,
             lines: i64::from(sealed.lines),
             bytes: i64::try_from(sealed.body.len()).unwrap_or(i64::MAX),
         };
-        self.tallies.add(NODE, origin, Account::Accepted, weight);
+        self.appended_bytes += (sealed.body.len() as u64).next_multiple_of(PAGE_BYTES);
+        self.tallies.add(NODE, &label.origin, Account::Accepted, weight);
         for &link in &link_set.links {
             let row = self.links[link].row;
             self.tx.prepare_cached(schema::INSERT_DELIVERY)?.execute(params![
@@ -200,9 +224,12 @@ impl<'a> Writer<'a> {
                 id,
                 None::<&str>
             ])?;
-            self.tallies.add(row, origin, Account::Accepted, weight);
-            self.tallies.add(row, origin, Account::Backlog, weight);
+            self.tallies.add(row, &label.origin, Account::Accepted, weight);
+            self.tallies.add(row, &label.origin, Account::Backlog, weight);
             self.last_appended[link] = id;
+        }
+        if let Some(fresh) = &mut self.fresh {
+            fresh.push(Fresh { id, link_set: sealed.link_set, batch: batch(sealed, label) });
         }
         self.next_id += 1;
         Ok(())
@@ -335,6 +362,7 @@ impl<'a> Writer<'a> {
             let deleted =
                 self.tx.prepare_cached(schema::DELETE_DELIVERY)?.execute(params![link, state, id])?;
             if deleted > 0 {
+                self.fresh = None;
                 let Counted { origin, weight } = self.counted(id)?;
                 self.tallies.transfer(link, &origin, account, dropped, weight);
                 if self.links.iter().any(|known| known.row == link && known.leases.is_out(id)) {
@@ -360,4 +388,18 @@ impl<'a> Writer<'a> {
         let origin = self.names.identity(self.tx, identity)?.origin;
         Ok(Counted { origin, weight: Weight { batches: 1, lines, bytes } })
     }
+}
+
+/// What a row is lent as.
+fn batch(sealed: &Sealed, row: RowLabel<'_>) -> Batch {
+    let label = Label { origin: row.origin, epoch: row.epoch, hops: schema::hops(row.hops) };
+    let part = Part {
+        seq: row.seq,
+        lines: sealed.lines,
+        raw_bytes: sealed.raw_bytes,
+        body: sealed.body.clone(),
+        plain: sealed.plain.clone(),
+    };
+    let accepted_ms = sealed.accepted_ms.0..=sealed.accepted_ms.1;
+    Batch { label: Some(label), encoding: sealed.encoding, parts: vec![part], accepted_ms }
 }

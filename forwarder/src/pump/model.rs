@@ -137,6 +137,7 @@ fn batch(number: u64) -> Batch {
             lines: 1,
             raw_bytes: u32::try_from(line.len()).expect("a short line"),
             body: Bytes::from(line),
+            plain: None,
         }],
     }
 }

@@ -122,7 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> StompSink<S> {
         has_passed.then(|| format!("loop: it has passed `{upstream}` before"))
     }
 
-    fn put_in_flight(&mut self, lease: Lease, encoded: &Encoded) {
+    fn put_in_flight(&mut self, mut lease: Lease, encoded: &Encoded) {
         if self.in_flight.is_empty() {
             self.progress_at = Instant::now();
         }
@@ -137,6 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> StompSink<S> {
         self.connection.send(&self.settings.queue, headers, &encoded.body);
         let body_bytes = encoded.body.len();
         self.in_flight_bytes += body_bytes;
+        lease.forget_plain();
         self.in_flight.insert(number, InFlight { lease, body_bytes });
     }
 

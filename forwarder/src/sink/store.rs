@@ -106,7 +106,13 @@ mod tests {
     }
 
     fn lease(source: &Arc<Source>, key: u64, lines: u32) -> Lease {
-        let part = crate::Part { seq: key, lines, raw_bytes: 6, body: bytes::Bytes::from_static(b"a 1 1\n") };
+        let part = crate::Part {
+            seq: key,
+            lines,
+            raw_bytes: 6,
+            body: bytes::Bytes::from_static(b"a 1 1\n"),
+            plain: None,
+        };
         let batch =
             Batch { label: None, encoding: crate::Encoding::Plain, parts: vec![part], accepted_ms: 0..=0 };
         Lease::new(LeaseKey(key), batch, source.clone())

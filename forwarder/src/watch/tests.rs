@@ -58,7 +58,7 @@ fn carried(lines: u32, accepted_ms: i64) -> Carried {
     Carried::of(&Batch {
         label: None,
         encoding: Encoding::Plain,
-        parts: vec![Part { seq: 1, lines, raw_bytes: 0, body: bytes::Bytes::new() }],
+        parts: vec![Part { seq: 1, lines, raw_bytes: 0, body: bytes::Bytes::new(), plain: None }],
         accepted_ms: accepted_ms..=i64::MAX,
     })
 }

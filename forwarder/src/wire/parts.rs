@@ -73,7 +73,7 @@ fn cut_zstd(body: &Bytes, announced: &[Announced]) -> Result<Vec<Part>, WireErro
 
 impl Announced {
     fn with(self, body: Bytes) -> Part {
-        Part { seq: self.seq, lines: self.lines, raw_bytes: self.raw_bytes, body }
+        Part { seq: self.seq, lines: self.lines, raw_bytes: self.raw_bytes, body, plain: None }
     }
 }
 

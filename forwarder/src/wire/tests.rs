@@ -19,6 +19,7 @@ fn part(seq: u64, lines: &[String], encoding: Encoding) -> Part {
         lines: u32::try_from(lines.len()).unwrap(),
         raw_bytes: u32::try_from(raw.len()).unwrap(),
         body,
+        plain: None,
     }
 }
 

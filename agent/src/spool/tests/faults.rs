@@ -23,7 +23,7 @@ pub(super) fn noise(number: usize) -> String {
         .collect()
 }
 
-fn append_now(spool: &mut Spool, lines: &str) {
+pub(super) fn append_now(spool: &mut Spool, lines: &str) {
     let sealed = Press::default().seal(raw(lines), 0);
     spool.transact(|writer| writer.append(&sealed)).unwrap();
 }
@@ -130,7 +130,7 @@ async fn a_corrupt_file_is_set_aside_and_salvaged() {
     }
 }
 
-fn two_links(dir: &Path) -> SpoolConfig {
+pub(super) fn two_links(dir: &Path) -> SpoolConfig {
     let mut two = config(dir);
     two.links.push(LinkConfig { name: "archive".to_owned(), max_size_bytes: None });
     two.link_sets = vec![LinkSet { queue: 0, links: vec![0, 1] }, LinkSet { queue: 0, links: vec![1] }];
@@ -305,6 +305,8 @@ fn bytes_that_changed_on_disk_are_set_aside() {
     append_now(&mut spool, "a 1 1\n");
     append_now(&mut spool, "b 2 2\n");
     spool.db.execute("UPDATE body SET bytes = x'00112233' WHERE id = 1", []).unwrap();
+    drop(spool);
+    let mut spool = Spool::open(config(dir.path()), 0).unwrap();
     let faults = Inspection::open(dir.path()).unwrap().verify().unwrap();
     assert_eq!(faults, ["batch 1: its bytes are missing, or are not those that were written"]);
     let lent = spool.lend(0, usize::MAX).unwrap();

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::faults::two_links;
 use super::*;
 use crate::spool::leases::key_of;
 use crate::spool::seal::Press;
@@ -180,13 +181,6 @@ impl Model {
             assert_eq!(link.oldest_ms.is_some(), link.backlog.batches > 0);
         }
     }
-}
-
-fn two_links(dir: &Path) -> SpoolConfig {
-    let mut config = config(dir);
-    config.links.push(LinkConfig { name: "archive".to_owned(), max_size_bytes: None });
-    config.link_sets = vec![LinkSet { queue: 0, links: vec![0, 1] }, LinkSet { queue: 0, links: vec![1] }];
-    config
 }
 
 proptest! {

@@ -145,7 +145,7 @@ impl Connection {
     /// given back and leaves no trace.
     pub(super) fn carry(
         &mut self,
-        lease: Lease,
+        mut lease: Lease,
         alone: bool,
         now: Instant,
     ) -> Result<(), Box<(Lease, DecodeError)>> {
@@ -155,6 +155,7 @@ impl Connection {
             return Err(Box::new((lease, error)));
         }
         self.begun += (self.text.len() - text_before) as u64;
+        lease.forget_plain();
         self.load.add(&lease);
         self.alone = alone;
         self.look_at = now;

@@ -38,6 +38,7 @@ impl Source {
             lines: u32::try_from(text.lines().count()).expect("lines"),
             raw_bytes: u32::try_from(text.len()).expect("bytes"),
             body: Bytes::from(text),
+            plain: None,
         };
         let label =
             origin.map(|origin| Label { origin: origin.into(), epoch: Epoch([7; 16]), hops: Vec::new() });

@@ -19,7 +19,7 @@ impl Returns for Back {
 
 fn lease_of(key: u64, body: Vec<u8>, back: &Arc<Back>) -> Lease {
     let raw_bytes = u32::try_from(body.len()).unwrap();
-    let part = Part { seq: key, lines: 1, raw_bytes, body: body.into() };
+    let part = Part { seq: key, lines: 1, raw_bytes, body: body.into(), plain: None };
     let label = Label { origin: "us-east".into(), epoch: Epoch([7; 16]), hops: vec!["us-east".into()] };
     let batch =
         Batch { label: Some(label), encoding: Encoding::Plain, parts: vec![part], accepted_ms: 1..=2 };

@@ -135,7 +135,7 @@ fn batch(lines: Bytes, count: u32, now_ms: i64) -> Batch {
     Batch {
         label: None,
         encoding: Encoding::Plain,
-        parts: vec![Part { seq: 0, lines: count, raw_bytes, body: lines }],
+        parts: vec![Part { seq: 0, lines: count, raw_bytes, body: lines, plain: None }],
         accepted_ms: now_ms..=now_ms,
     }
 }

@@ -53,7 +53,7 @@ fn part(seq: u64, raw: &str, encoding: Encoding) -> Part {
         Encoding::Plain => raw.to_owned().into_bytes(),
         Encoding::Zstd => zstd::bulk::compress(raw.as_bytes(), 1).unwrap(),
     };
-    Part { seq, lines: 2, raw_bytes: u32::try_from(raw.len()).unwrap(), body: body.into() }
+    Part { seq, lines: 2, raw_bytes: u32::try_from(raw.len()).unwrap(), body: body.into(), plain: None }
 }
 
 /// A batch of these two lines.

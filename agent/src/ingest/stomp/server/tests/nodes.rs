@@ -17,6 +17,7 @@ pub(super) fn batch(origin: &str, seq: u64, hops: &[&str], lines: &str) -> Batch
         lines: u32::try_from(lines.lines().count()).unwrap(),
         raw_bytes: u32::try_from(lines.len()).unwrap(),
         body: Bytes::from(lines.to_owned()),
+        plain: None,
     };
     Batch { label: Some(label), encoding: Encoding::Plain, parts: vec![part], accepted_ms: 5..=6 }
 }

@@ -10,6 +10,9 @@ use super::Version;
 /// Appends `text` as a header name or value. What a version cannot express is replaced by a blank, and
 /// a NUL, which ends a frame and has no escape in any version, is left out.
 pub(super) fn escape(text: &str, version: Version, out: &mut BytesMut) {
+    if !text.contains(['\0', '\n', '\r', ':', '\\']) {
+        return out.put_slice(text.as_bytes());
+    }
     for byte in text.bytes() {
         match (byte, version) {
             (0, _) => {}

@@ -5,6 +5,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::spool::Verdict;
 
+/// Words that are written with the next lines: nobody waits for them, and to write so many at once costs little more
+/// than one.
+pub(super) const SETTLES_ENOUGH: usize = 16;
+/// Words that are written by themselves.
+pub(super) const SETTLES_MAX: usize = 128;
+
 /// The next hop's word on the rows of a lease over a link.
 pub(super) type Settle = (usize, RangeInclusive<i64>, Verdict);
 

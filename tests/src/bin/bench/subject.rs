@@ -22,7 +22,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 const LINK_LIMIT: Duration = Duration::from_secs(60);
 const DRAIN_LIMIT: Duration = Duration::from_secs(600);
 /// A scrape costs the agent a part of this.
-const BETWEEN_SCRAPES: Duration = Duration::from_millis(10);
+const BETWEEN_SCRAPES: Duration = Duration::from_millis(25);
 /// What a block of `st_blocks` is (stat(2)).
 const BLOCK_BYTES: u64 = 512;
 const EDGE: &str = "edge";

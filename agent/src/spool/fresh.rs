@@ -9,8 +9,10 @@ use crate::spool::leases::Span;
 use crate::spool::lent::Portion;
 use crate::spool::{LinkSet, SpoolLink};
 
-/// Bytes of lines that are kept at hand.
-const RAW_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What is kept at hand: bytes of lines,
+const BYTES_MAX: usize = 4 * 1024 * 1024;
+/// and, for each batch, what it takes however small it is.
+const BATCH_BYTES: usize = 512;
 
 /// A batch that was appended.
 pub(super) struct Fresh {
@@ -20,18 +22,24 @@ pub(super) struct Fresh {
     pub(super) batch: Batch,
 }
 
+impl Fresh {
+    fn bytes(&self) -> usize {
+        self.batch.raw_bytes() + BATCH_BYTES
+    }
+}
+
 /// All that was committed from one row on.
 pub(super) struct FreshBatches {
     /// In the order of their rows.
     batches: VecDeque<Fresh>,
-    raw_bytes: usize,
+    bytes: usize,
     /// The row from which on they are all.
     first: i64,
 }
 
 impl FreshBatches {
     pub(super) fn none() -> Self {
-        Self { batches: VecDeque::new(), raw_bytes: 0, first: i64::MAX }
+        Self { batches: VecDeque::new(), bytes: 0, first: i64::MAX }
     }
 
     /// Before a transaction that appends from row `next` on: whether one of `links` keeps up, so that it may be lent
@@ -53,9 +61,9 @@ impl FreshBatches {
             *self = Self::none();
             return;
         };
-        self.raw_bytes += fresh.iter().map(|fresh| fresh.batch.raw_bytes()).sum::<usize>();
+        self.bytes += fresh.iter().map(Fresh::bytes).sum::<usize>();
         self.batches.extend(fresh);
-        while self.raw_bytes > RAW_BYTES_MAX {
+        while self.bytes > BYTES_MAX {
             self.forget_oldest();
         }
     }
@@ -88,7 +96,7 @@ impl FreshBatches {
 
     fn forget_oldest(&mut self) {
         if let Some(oldest) = self.batches.pop_front() {
-            self.raw_bytes -= oldest.batch.raw_bytes();
+            self.bytes -= oldest.bytes();
             self.first = oldest.id + 1;
         }
     }

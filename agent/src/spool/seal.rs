@@ -44,7 +44,9 @@ impl Sealed {
         (accepted_ms, timestamps): ((i64, i64), (i64, i64)),
         inputs: [u64; Input::ALL.len()],
     ) -> Self {
-        let (body, plain) = (part.body.clone(), part.plain.clone());
+        // Copied, or it would keep all that came in one read with it.
+        let body = Bytes::copy_from_slice(&part.body);
+        let plain = part.plain.clone();
         let (lines, raw_bytes) = (part.lines, part.raw_bytes);
         let checksum = crc32c::crc32c(&body);
         let rejects = Vec::new();

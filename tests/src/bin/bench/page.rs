@@ -64,10 +64,8 @@ fn machines(machines: &[Machine]) -> Result<String> {
         let Machine { packetboat, rabbitmq, activemq, .. } = machine;
         writeln!(text, "- {cores} cores of {cpu}, {memory} of memory, {kernel}; the spools on {disk}")?;
         writeln!(text, "- {packetboat}, commit {commit}, {rustc}; RabbitMQ {rabbitmq}, ActiveMQ {activemq}")?;
-        writeln!(
-            text,
-            "- {date}: medians of {runs} runs at scale {scale}, which took {minutes:.0} minutes\n"
-        )?;
+        let of = if *runs == 1 { "one run".to_owned() } else { format!("medians of {runs} runs") };
+        writeln!(text, "- {date}: {of} at scale {scale}, in {minutes:.0} min\n")?;
     }
     Ok(text.trim_end().to_owned())
 }

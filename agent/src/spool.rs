@@ -333,6 +333,11 @@ impl Spool {
         Ok(lent)
     }
 
+    /// From here on what waits is read from the file, as after a pause: nothing is kept at hand.
+    pub fn forget_fresh(&mut self) {
+        self.fresh = FreshBatches::none();
+    }
+
     fn read_waiting(&mut self, link: usize, span: &Span, portion: &mut Portion) -> Result<(), SpoolError> {
         let mut damaged = Vec::new();
         let mut statement = self.db.prepare_cached(schema::LEND)?;
@@ -466,7 +471,7 @@ impl Spool {
             tracing::info!(dir = %self.config.dir.display(), "the spool's disk has room again: metrics are taken");
         }
         if !std::mem::take(&mut self.was_used) {
-            self.fresh = FreshBatches::none();
+            self.forget_fresh();
             self.shrink()?;
             self.cut_log()?;
         }
@@ -515,7 +520,7 @@ impl Spool {
         self.db = Connection::open_in_memory()?;
         let db = self.file.replace_corrupt(now_ms)?;
         let begun = Begun::enter(db, &self.config, &self.limits, self.epoch)?;
-        self.fresh = FreshBatches::none();
+        self.forget_fresh();
         (self.db, self.names, self.rejects) = (begun.db, begun.names, begun.rejects);
         for (link, anew) in self.links.iter_mut().zip(begun.links) {
             link.row = anew.row;

@@ -19,6 +19,7 @@
 //!   on them. The log is not copied into the database in any of them. Wall time has the fsync in it, instructions
 //!   have not.
 //! - **encode-plain**, **encode-zstd**: those 32 as a link sends them, decompressed or as they are stored.
+//! - **lease-fresh**, **encode-plain-fresh**: the same for a link that keeps up, of what is still at hand.
 
 #![expect(clippy::print_stdout, reason = "the names are for the command that runs it")]
 #![expect(clippy::expect_used, reason = "an instrument that does not work ends at once and with its reason")]

@@ -31,7 +31,7 @@ impl Store {
         let sealed = (0..BATCHES).map(|_| desk.seal(batch(), 0)).collect();
         let (spool, dir) = spool();
         let mut store = Self { spool, sealed, _dir: dir };
-        store.commit();
+        store.store();
         let lent = store.lease();
         store.confirm(&lent);
         store
@@ -44,6 +44,17 @@ impl Store {
             self.spool.transact(|writer| sealed.iter().try_for_each(|sealed| writer.append(sealed)));
         committed.expect("the commit");
         sealed.len() * BATCH_LINES
+    }
+
+    /// As [`Self::commit`]: it is still at hand.
+    pub(crate) fn keep(&mut self) {
+        self.commit();
+    }
+
+    /// The same, and nothing of it is kept at hand.
+    pub(crate) fn store(&mut self) {
+        self.commit();
+        self.spool.forget_fresh();
     }
 
     /// Lends all that waits.

@@ -34,7 +34,7 @@ const STORED_LINES: usize = BATCHES * BATCH_LINES;
 /// Less than a full batch.
 const INTAKE_LINES: usize = 900;
 
-pub(crate) const ALL: [Workload; 13] = [
+pub(crate) const ALL: [Workload; 15] = [
     workload("check-usual", BATCH_LINES, || checking(lines::usual(BATCH_LINES))),
     workload("check-odd", BATCH_LINES, || checking(lines::odd(BATCH_LINES))),
     workload("stomp-decode-500", BATCH_LINES, || decoding(500)),
@@ -44,9 +44,11 @@ pub(crate) const ALL: [Workload; 13] = [
     workload("intake", INTAKE_LINES, intake),
     workload("seal", BATCH_LINES, sealing),
     workload("commit", STORED_LINES, committing),
-    workload("lease", STORED_LINES, leasing),
-    workload("encode-plain", STORED_LINES, || encoding(Encoding::Plain)),
-    workload("encode-zstd", STORED_LINES, || encoding(Encoding::Zstd)),
+    workload("lease", STORED_LINES, || leasing(Store::store)),
+    workload("lease-fresh", STORED_LINES, || leasing(Store::keep)),
+    workload("encode-plain", STORED_LINES, || encoding(Encoding::Plain, Store::store)),
+    workload("encode-plain-fresh", STORED_LINES, || encoding(Encoding::Plain, Store::keep)),
+    workload("encode-zstd", STORED_LINES, || encoding(Encoding::Zstd, Store::store)),
     workload("confirm", STORED_LINES, confirming),
 ];
 
@@ -141,15 +143,15 @@ fn committing() -> Work {
     Box::new(move || store.commit())
 }
 
-fn leasing() -> Work {
+fn leasing(commit: fn(&mut Store)) -> Work {
     let mut store = Store::used();
-    store.commit();
+    commit(&mut store);
     Box::new(move || black_box(store.lease()).iter().map(store::lines).sum())
 }
 
-fn encoding(form: Encoding) -> Work {
+fn encoding(form: Encoding, commit: fn(&mut Store)) -> Work {
     let mut store = Store::used();
-    store.commit();
+    commit(&mut store);
     let mut lent = store.lease();
     // It is drawn at random, and some digits take more to write than others.
     let labels = lent.iter_mut().filter_map(|lent| lent.batch.label.as_mut());
@@ -165,7 +167,7 @@ fn encoding(form: Encoding) -> Work {
 
 fn confirming() -> Work {
     let mut store = Store::used();
-    store.commit();
+    store.store();
     let lent = store.lease();
     Box::new(move || {
         store.confirm(&lent);

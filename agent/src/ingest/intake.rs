@@ -17,7 +17,7 @@ use crate::ingest::line::{Checked, Reason, Refused};
 use crate::ingest::open_batch::OpenBatch;
 use crate::ingest::pace::CommitPace;
 use crate::ingest::route::Router;
-use crate::ingest::{Sender, transit};
+use crate::ingest::{Input, Sender, transit};
 use crate::metrics::Metrics;
 use crate::spool::{Commit, CommitError, Desk, Entry, Loan, RawBatch, Reject};
 
@@ -108,6 +108,10 @@ impl Intake {
         };
         let lanes = (0..router.link_sets().len()).map(lane).collect();
         let dead_letters = Mutex::new(DeadLetters::new());
+        // A series that began with its first refusal would hide that one from whoever watches its increase.
+        for input in Input::ALL {
+            Reason::ALL.into_iter().for_each(|reason| metrics.rejected(input, reason, 0));
+        }
         Self(Arc::new(Shared { router, lanes, dead_letters, desk, metrics, clock, commit_interval }))
     }
 

@@ -122,3 +122,13 @@ async fn what_is_on_its_way_to_the_link_is_no_backlog() {
         () = intake.keep_sealing(CancellationToken::new()) => panic!("it seals until it is told to stop"),
     }
 }
+
+#[test]
+fn what_nobody_was_refused_for_yet_is_counted_as_none() {
+    let agent = Agent::new();
+    let page = String::from_utf8(agent.intake.0.metrics.text().unwrap()).unwrap();
+    let series: Vec<_> =
+        page.lines().filter(|line| line.starts_with("packetboat_rejected_metrics_total{")).collect();
+    assert_eq!(series.len(), Input::ALL.len() * Reason::ALL.len());
+    assert!(series.iter().all(|series| series.ends_with(" 0")), "{series:?}");
+}

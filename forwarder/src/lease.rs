@@ -38,7 +38,7 @@ impl Lease {
     }
 
     /// Once it is sent: what was at hand only to spare the decoding is not held until the next hop's word.
-    pub fn forget_plain(&mut self) {
+    pub(crate) fn forget_plain(&mut self) {
         self.batch.parts.iter_mut().for_each(|part| part.plain = None);
     }
 

@@ -67,13 +67,12 @@ impl LinkLeases {
         !book.given_back.is_empty() || self.last_committed() > book.cursor
     }
 
-    /// Whether all that waits was committed from row `first` on. If nothing does, it will be lent from row `next`.
-    pub(super) fn waits_from(&self, first: i64, next: i64) -> bool {
+    /// Where nothing waits, what will begins with row `next`, the first that is not committed yet.
+    pub(super) fn skip_to(&self, next: i64) {
         let mut book = self.lock();
         if self.last_committed() <= book.cursor {
             book.cursor = book.cursor.max(next - 1);
         }
-        book.cursor + 1 >= first
     }
 
     /// Everything up to this row has been lent, or never waited.

@@ -49,7 +49,7 @@ impl Upstream {
     /// Starts one with this script.
     pub fn new(script: impl Fn(&Frame) -> Answer + Send + Sync + 'static) -> Self {
         let port = Port::free();
-        let listener = TcpListener::bind(port.address()).expect("a free port can be bound");
+        let listener = port.listen();
         let shared = Arc::new(Shared {
             script: Mutex::new(Box::new(script)),
             dials: Mutex::default(),

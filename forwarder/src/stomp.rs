@@ -24,6 +24,7 @@ mod heartbeat;
 mod inbox;
 mod login;
 mod message;
+mod outbox;
 #[cfg(test)]
 pub(crate) mod peer;
 mod pulse;

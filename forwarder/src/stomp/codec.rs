@@ -13,6 +13,7 @@ use tokio_util::codec::{Decoder, Encoder};
 use super::escape::{escape, unescape};
 use super::head;
 use super::inbox::{FrameError, RawFrame};
+use super::outbox::Outbox;
 use super::{AckToken, Headers, Message, Version};
 
 /// An ERROR is often followed by a stack trace; this much of it is shown.
@@ -61,18 +62,17 @@ impl Connected {
 pub(super) fn put_send<'a>(
     destination: &str,
     headers: impl Iterator<Item = (&'a str, &'a str)>,
-    body: &[u8],
+    body: &Bytes,
     version: Version,
-    out: &mut BytesMut,
+    out: &mut Outbox,
 ) {
     let send = ToServer::Send { destination: destination.to_owned(), transaction: None, body: None };
-    put_head(send, out, |out| {
+    put_head(send, out.end(), |out| {
         headers.for_each(|(name, value)| put_header(name, value, version, out));
         put_header("content-length", &body.len().to_string(), version, out);
     });
-    out.reserve(body.len() + 1);
-    out.put_slice(body);
-    out.put_u8(0);
+    out.put_body(body);
+    out.end().put_u8(0);
 }
 
 /// Appends SUBSCRIBE with `ack:client-individual`.

@@ -6,13 +6,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::codec::{self, Connected, Frame, Refused};
 use super::heartbeat::Beats;
 use super::inbox::{Inbox, Limits};
+use super::outbox::Outbox;
 use super::pulse::Pulse;
 use super::{AckToken, Headers, Message, StompSettings, Version};
 
@@ -67,7 +68,7 @@ pub struct Connection<S> {
     writer: WriteHalf<S>,
     inbox: Inbox,
     /// Frames and heart-beats that are still to be written.
-    outbox: BytesMut,
+    outbox: Outbox,
     /// Bytes were written since the last flush.
     unflushed: bool,
     peer: String,
@@ -89,7 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             reader,
             writer,
             inbox: Inbox::new(limits),
-            outbox: BytesMut::new(),
+            outbox: Outbox::default(),
             unflushed: false,
             peer: peer.to_owned(),
             connected,
@@ -115,7 +116,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Bytes that are not written yet. Whoever queues frames keeps this bounded by [`Self::drained`].
     pub fn queued_bytes(&self) -> usize {
-        self.outbox.len()
+        self.outbox.remaining()
     }
 
     /// Queues a SEND.
@@ -123,7 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         &mut self,
         destination: &str,
         headers: impl Iterator<Item = (&'a str, &'a str)>,
-        body: &[u8],
+        body: &Bytes,
     ) {
         self.queue(|version, out| codec::put_send(destination, headers, body, version, out));
     }
@@ -135,20 +136,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         id: &str,
         headers: impl Iterator<Item = (&'a str, &'a str)>,
     ) {
-        self.queue(|version, out| codec::put_subscribe(destination, id, headers, version, out));
+        self.queue(|version, out| codec::put_subscribe(destination, id, headers, version, out.end()));
     }
 
     /// Queues an ACK.
     pub fn ack(&mut self, token: &AckToken) {
-        self.queue(|version, out| codec::put_ack(token, version, out));
+        self.queue(|version, out| codec::put_ack(token, version, out.end()));
     }
 
     /// Queues a NACK that tells a node why it is never to send the message again.
     pub fn nack(&mut self, token: &AckToken, reason: &str) {
-        self.queue(|version, out| codec::put_nack(token, reason, version, out));
+        self.queue(|version, out| codec::put_nack(token, reason, version, out.end()));
     }
 
-    pub(super) fn queue(&mut self, put: impl FnOnce(Version, &mut BytesMut)) {
+    pub(super) fn queue(&mut self, put: impl FnOnce(Version, &mut Outbox)) {
         if self.outbox.is_empty() {
             self.pulse.has_written(Instant::now());
         }
@@ -193,7 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// are to be collected first: RabbitMQ forgets them.
     pub async fn close(mut self, limit: Duration) -> Result<(), StompEnd> {
         let deadline = Instant::now() + limit;
-        self.queue(|_, out| codec::put_disconnect(DISCONNECT_RECEIPT, out));
+        self.queue(|_, out| codec::put_disconnect(DISCONNECT_RECEIPT, out.end()));
         loop {
             match timeout_at(deadline, self.next()).await {
                 Ok(Ok(Incoming::Receipt(id))) if id == DISCONNECT_RECEIPT => break,
@@ -279,7 +280,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn beat_if_due(&mut self) {
         let now = Instant::now();
         if self.outbox.is_empty() && self.pulse.beat_at().is_some_and(|due| due <= now) {
-            self.outbox.extend_from_slice(b"\n");
+            self.outbox.end().extend_from_slice(b"\n");
             self.pulse.has_written(now);
         }
     }
@@ -310,7 +311,7 @@ impl<S> fmt::Debug for Connection<S> {
         f.debug_struct("Connection")
             .field("peer", &self.peer)
             .field("connected", &self.connected)
-            .field("queued_bytes", &self.outbox.len())
+            .field("queued_bytes", &self.outbox.remaining())
             .finish_non_exhaustive()
     }
 }
@@ -326,7 +327,7 @@ fn incoming(frame: Frame) -> Result<Incoming, StompEnd> {
 }
 
 /// Writes a piece of `outbox`, or flushes if nothing is left. Returns the bytes written. Cancel-safe.
-async fn write_some(writer: &mut (impl AsyncWrite + Unpin), outbox: &mut BytesMut) -> std::io::Result<usize> {
+async fn write_some(writer: &mut (impl AsyncWrite + Unpin), outbox: &mut Outbox) -> std::io::Result<usize> {
     if outbox.is_empty() {
         writer.flush().await?;
         return Ok(0);

@@ -94,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ) -> Result<Self, HandshakeError> {
         let connect = connect_frame(login, spelling, settings)?;
         let mut connection = Self::raw(stream, peer, settings);
-        connection.queue(|_, out| out.extend_from_slice(&connect));
+        connection.queue(|_, out| out.end().extend_from_slice(&connect));
         let answer = timeout_at(deadline, connection.frame()).await;
         match answer {
             Err(_) => Err(HandshakeError::Timeout(settings.handshake_timeout)),

@@ -306,7 +306,7 @@ async fn frames_go_both_ways_over_tls() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let acceptor = TlsAcceptor::from(Upstream::default().config(&issued));
-    let body = vec![b'x'; 3_000_000];
+    let body = bytes::Bytes::from(vec![b'x'; 3_000_000]);
     let serve = async {
         let (stream, _) = listener.accept().await.unwrap();
         let mut stream = acceptor.accept(stream).await.unwrap();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use forwarder::Transport;
 use forwarder::batch::BATCH_RAW_BYTES_MAX;
 use forwarder::stomp::{self, ConnectError, Connection, EndpointError, Incoming, StompEnd, StompSettings};
@@ -107,7 +108,7 @@ impl Producer {
         let headers = [("receipt", receipt.as_str()), ("persistent", "true"), ("content-type", "text/plain")];
         // Consumers that write a body into Graphite's socket add the last LF themselves.
         let body = lines.strip_suffix(b"\n").unwrap_or(lines);
-        self.connection.send(&self.destination, headers.into_iter(), body);
+        self.connection.send(&self.destination, headers.into_iter(), &Bytes::copy_from_slice(body));
     }
 
     /// Waits for the next receipt; with none to come it only keeps the session alive. Cancel-safe.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Result;
+use bytes::Bytes;
 use forwarder::Transport;
 use forwarder::stomp::{self, Connection, Incoming, StompSettings};
 use tokio_util::sync::CancellationToken;
@@ -55,7 +56,7 @@ impl Producer<'_> {
         self.sent += 1;
         let receipt = self.sent.to_string();
         let headers = [("receipt", receipt.as_str()), ("persistent", "true"), ("content-type", "text/plain")];
-        self.connection.send(self.queue, headers.into_iter(), body);
+        self.connection.send(self.queue, headers.into_iter(), &Bytes::copy_from_slice(body));
         self.in_flight.insert(self.sent, lines);
     }
 

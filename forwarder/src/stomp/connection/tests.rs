@@ -90,14 +90,14 @@ async fn a_receiver_without_room_goes_on_beating_and_calls_nobody_silent() {
 async fn a_write_that_stalls_ends_as_silent() {
     let settings = StompSettings::default();
     let (mut connection, _peer) = session_over(1000, CONNECTED, &settings).await.unwrap();
-    connection.send("/queue/q", std::iter::empty(), &[b'x'; 5000]);
+    connection.send("/queue/q", std::iter::empty(), &vec![b'x'; 5000].into());
     assert_eq!(end_of(&mut connection).await, StompEnd::Silent(settings.stall_limit));
 }
 
 #[tokio::test]
 async fn it_reads_while_it_writes() {
     let (mut connection, mut peer) = session_over(1000, CONNECTED, &StompSettings::default()).await.unwrap();
-    connection.send("/queue/q", std::iter::empty(), &[b'x'; 500_000]);
+    connection.send("/queue/q", std::iter::empty(), &vec![b'x'; 500_000].into());
     // The peer reads only once all its receipts went out, and both pipes hold 1000 bytes.
     let talk = async {
         for id in 0..1000 {
@@ -129,7 +129,7 @@ async fn what_came_before_the_end_is_heard_first() {
     let (mut connection, mut peer) = session(CONNECTED).await;
     peer.say("RECEIPT\nreceipt-id:1\n\n\0\nRECEIPT\nrec").await;
     drop(peer);
-    connection.send("/queue/q", std::iter::empty(), b"x");
+    connection.send("/queue/q", std::iter::empty(), &Bytes::from_static(b"x"));
     assert!(matches!(connection.next().await, Ok(Incoming::Receipt(_))));
     assert!(matches!(end_of(&mut connection).await, StompEnd::Closed(_)));
 }
@@ -139,7 +139,7 @@ async fn what_came_before_the_end_is_heard_first() {
 async fn last_words_are_heard_after_a_failed_write() {
     let stream = tokio_test_stream("ERROR\nmessage:queue is full\n\n\0");
     let mut connection = Connection::raw(stream, "mq1:61613", &StompSettings::default());
-    connection.send("/queue/q", std::iter::empty(), b"x");
+    connection.send("/queue/q", std::iter::empty(), &Bytes::from_static(b"x"));
     let end = connection.next().await.unwrap_err();
     assert_eq!(end, StompEnd::Error("queue is full".to_owned()));
 }
@@ -147,7 +147,7 @@ async fn last_words_are_heard_after_a_failed_write() {
 #[tokio::test]
 async fn an_end_after_a_failed_write_tells_why_the_write_failed() {
     let mut connection = Connection::raw(tokio_test_stream(""), "mq1:61613", &StompSettings::default());
-    connection.send("/queue/q", std::iter::empty(), b"x");
+    connection.send("/queue/q", std::iter::empty(), &Bytes::from_static(b"x"));
     let end = connection.next().await.unwrap_err();
     assert_eq!(end, StompEnd::Closed("the upstream closed it, and writing failed: broken pipe".to_owned()));
 }
@@ -186,7 +186,7 @@ impl AsyncWrite for Broken {
 async fn a_failed_write_without_last_words_ends_soon() {
     let stream = tokio::io::join(tokio::io::duplex(1).0, Broken);
     let mut connection = Connection::raw(stream, "mq1:61613", &StompSettings::default());
-    connection.send("/queue/q", std::iter::empty(), b"x");
+    connection.send("/queue/q", std::iter::empty(), &Bytes::from_static(b"x"));
     let end = timeout(Duration::from_secs(10), connection.next()).await.unwrap().unwrap_err();
     assert!(matches!(end, StompEnd::Closed(_)), "{end}");
 }

@@ -130,7 +130,7 @@ impl Pool {
     }
 
     /// Starts the turnover of the connections that are due; whether there was any. An idle connection
-    /// never is. When half of the window is unconfirmed, the one that carries most is; and in a hurry
+    /// never is. When they carry their part of the window, the one that carries most is; and in a hurry
     /// each that has got all there is for it; so, too, where the source runs dry because what it may lend is all
     /// here. None is where its successor would be one more that is not
     /// answered: a Graphite that hangs keeps no lane from another.

@@ -5,6 +5,10 @@ use std::time::Duration;
 use crate::batch::BATCH_RAW_BYTES_MAX;
 use crate::lease::Lease;
 
+/// The open connections may carry this part of the window. The rest waits for a FIN, or for the time after which one
+/// counts: were the part as large as a half, nothing would be written for as long as that takes.
+const OPEN_PART: usize = 4;
+
 /// What leases weigh together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Load {
@@ -37,11 +41,11 @@ impl Load {
         fits || self.leases == 0
     }
 
-    /// Whether this is half of `window` or more, in leases or in bytes.
-    pub(super) fn is_half_of(self, window: Self) -> bool {
+    /// Whether this is all that open connections may carry of `window`, in leases or in bytes.
+    fn is_open_part_of(self, window: Self) -> bool {
         self.leases > 0
-            && (self.leases.saturating_mul(2) >= window.leases
-                || self.bytes.saturating_mul(2) >= window.bytes)
+            && (self.leases.saturating_mul(OPEN_PART) >= window.leases
+                || self.bytes.saturating_mul(OPEN_PART) >= window.bytes)
     }
 }
 
@@ -101,7 +105,7 @@ impl Quota {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.window.is_none_or(|window| !self.open.is_half_of(window))
+        self.window.is_none_or(|window| !self.open.is_open_part_of(window))
     }
 
     pub(super) fn take(&mut self, lease: &Lease) {
@@ -129,11 +133,12 @@ mod tests {
     }
 
     #[test]
-    fn half_is_reached_in_leases_or_in_bytes() {
-        assert!(!load(0, 0).is_half_of(load(0, 0)));
-        assert!(!load(1, 1).is_half_of(WINDOW));
-        assert!(load(2, 2).is_half_of(WINDOW));
-        assert!(load(1, 2 * BATCH_RAW_BYTES_MAX).is_half_of(WINDOW));
-        assert!(load(1, 1).is_half_of(load(1, usize::MAX)));
+    fn the_open_part_is_reached_in_leases_or_in_bytes() {
+        let window = load(8, 8 * BATCH_RAW_BYTES_MAX);
+        assert!(!load(0, 0).is_open_part_of(load(0, 0)));
+        assert!(!load(1, 1).is_open_part_of(window));
+        assert!(load(2, 2).is_open_part_of(window));
+        assert!(load(1, 2 * BATCH_RAW_BYTES_MAX).is_open_part_of(window));
+        assert!(load(1, 1).is_open_part_of(load(1, usize::MAX)));
     }
 }

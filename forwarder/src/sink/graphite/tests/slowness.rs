@@ -173,11 +173,11 @@ async fn a_stalled_lane_gives_its_waiting_leases_to_another() {
         turnover_age: Duration::from_secs(3600),
         turnover_bytes: u64::MAX,
         dry_after: Duration::from_secs(3600),
-        ..PoolLimits::with_window(Load { leases: 1000, bytes: 128 * 1024 * 1024 })
+        ..PoolLimits::with_window(Load { leases: 2000, bytes: 256 * 1024 * 1024 })
     };
     let mut rig = Rig::to(&receiver, 2, ageless).await;
     rig.until(|rig| rig.health.connections() == 2).await;
-    // More than one socket takes, less than half of the window.
+    // More than one socket takes, less than the open part of the window.
     let text = "m.stalled 1 1700000000\n".repeat(2800);
     for key in 0..400 {
         let origin = format!("origin-{}", key % 8);

@@ -23,9 +23,9 @@ async fn without_a_successor_there_is_no_half_close_and_so_no_receipt() {
 }
 
 #[tokio::test]
-async fn half_of_the_window_turns_a_connection_over() {
+async fn a_part_of_the_window_turns_a_connection_over() {
     let receiver = Receiver::start(reads_all());
-    let window = Load { leases: 8, bytes: 16 * 1024 * 1024 };
+    let window = Load { leases: 16, bytes: 16 * 1024 * 1024 };
     let ageless = PoolLimits { turnover_age: Duration::from_secs(3600), ..PoolLimits::with_window(window) };
     let mut rig = Rig::to(&receiver, 1, ageless).await;
     rig.send_lines(0..4).await;

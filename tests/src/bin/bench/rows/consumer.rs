@@ -18,7 +18,7 @@ use crate::usage::{cpu_seconds_at_rest, peak_rss_mib};
 
 /// Lines in all, 500 to a message, and one to a message: as many as are drained in some seconds.
 const LINES: [(Kind, usize, usize); 2] =
-    [(Kind::RabbitMq, 2_000_000, 10_000), (Kind::ActiveMq, 1_000_000, 4_000)];
+    [(Kind::RabbitMq, 4_000_000, 100_000), (Kind::ActiveMq, 2_000_000, 10_000)];
 const DISTINCT_LINES: usize = 200_000;
 
 pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {

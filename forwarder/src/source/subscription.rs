@@ -140,7 +140,7 @@ pub struct Subscription<I> {
     waiting: VecDeque<(MessageKey, Batch)>,
     /// Leases that were not confirmed.
     lent: HashMap<LeaseKey, MessageKey>,
-    /// Batches of each message that are not done: it is acknowledged with the last of them.
+    /// Batches that are not done, of each message that is several: it is acknowledged with the last of them.
     undone: HashMap<MessageKey, usize>,
     next_lease: u64,
     returned: Arc<Returned>,
@@ -244,7 +244,9 @@ impl<I: Inspect> Source for Subscription<I> {
                 () = self.returned.changed.notified() => {}
                 checked = self.checked.recv() => {
                     let Some(Checked { message, batches }) = checked else { return Err(self.lost()) };
-                    self.undone.insert(message, batches.len());
+                    if batches.len() > 1 {
+                        self.undone.insert(message, batches.len());
+                    }
                     self.waiting.extend(batches.into_iter().map(|batch| (message, batch)));
                 }
             }

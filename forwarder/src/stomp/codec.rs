@@ -171,8 +171,9 @@ pub(super) fn read(frame: RawFrame, version: Version) -> Result<Frame, FrameErro
         Ok(None) => return Err(FrameError::Codec("a head is incomplete".to_owned())),
         Err(error) => return Err(FrameError::Codec(error.to_string())),
     };
-    let plain = |text: String| unescape(text.as_bytes(), version);
-    let headers = |version| Headers::from_raw(&message.extra_headers, version);
+    let plain = |text: String| unescape(text.into_bytes(), version);
+    let extra_headers = message.extra_headers;
+    let headers = |version| Headers::from_raw(extra_headers, version);
     Ok(match message.content {
         // CONNECTED is not escaped, which is what 1.0 is like.
         FromServer::Connected { version, server, heartbeat, .. } => Frame::Connected(Connected {

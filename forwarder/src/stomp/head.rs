@@ -67,11 +67,11 @@ pub(super) fn mended(head: &[u8]) -> BytesMut {
 }
 
 fn put_line(line: &[u8], frame: &mut BytesMut) {
-    for &byte in line {
-        match byte {
-            b'\r' => frame.put_slice(b"\\r"),
-            byte => frame.put_u8(byte),
+    for (index, piece) in line.split(|&byte| byte == b'\r').enumerate() {
+        if index > 0 {
+            frame.put_slice(b"\\r");
         }
+        frame.put_slice(piece);
     }
     frame.put_u8(b'\n');
 }

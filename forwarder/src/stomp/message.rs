@@ -10,9 +10,12 @@ use super::escape::unescape;
 pub struct Headers(Vec<(String, String)>);
 
 impl Headers {
-    pub(super) fn from_raw(raw: &[(Vec<u8>, Vec<u8>)], version: Version) -> Self {
-        let pair = |(name, value): &(Vec<u8>, Vec<u8>)| (unescape(name, version), unescape(value, version));
-        Self(raw.iter().map(pair).collect())
+    pub(super) fn from_raw(raw: Vec<(Vec<u8>, Vec<u8>)>, version: Version) -> Self {
+        Self(
+            raw.into_iter()
+                .map(|(name, value)| (unescape(name, version), unescape(value, version)))
+                .collect(),
+        )
     }
 
     /// The value of `name`; of repeated headers the first counts ("Repeated Header Entries").

@@ -6,6 +6,7 @@
 
 pub mod batch;
 pub mod clock;
+pub mod crc;
 pub mod dial;
 pub mod lease;
 pub mod outage;

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use topology::model;
 
 use crate::batch::{BATCH_RAW_BYTES_MAX, Batch, DecodeError, Encoding, Label};
+use crate::crc::crc32c;
 
 mod decode;
 mod parts;
@@ -38,6 +39,9 @@ const PARTS: &str = "packetboat-parts";
 const CONTENT_ENCODING: &str = "content-encoding";
 /// How a body of zstd frames is called.
 pub const ZSTD: &str = "zstd";
+
+/// Those of a batch's identity, and [`CRC`], [`PARTS`] and [`CONTENT_ENCODING`].
+const HEADERS_MAX: usize = 8 + 3;
 
 /// A batch in the form in which it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,10 +114,10 @@ impl fmt::Display for Shown<'_> {
 pub fn encode(batch: &Batch, mesh: &str, node: &str, form: model::Encoding) -> Result<Encoded, DecodeError> {
     let is_zstd = form == model::Encoding::Zstd && batch.encoding == Encoding::Zstd && batch.label.is_some();
     let body = if is_zstd { stored_body(batch) } else { plain_body(batch)? };
-    let mut headers = Vec::new();
+    let mut headers = Vec::with_capacity(HEADERS_MAX);
     if let Some(label) = &batch.label {
-        headers = identity(batch, label, mesh, node);
-        headers.push((CRC, format!("{:08x}", crc32c::crc32c(&body))));
+        headers.extend(identity(batch, label, mesh, node));
+        headers.push((CRC, format!("{:08x}", crc32c(&body))));
         let is_told = !is_zstd || decode::tells_size(&body, batch.raw_bytes());
         if batch.parts.len() > 1 || !is_told {
             headers.push((PARTS, parts::write(&batch.parts)));
@@ -125,10 +129,10 @@ pub fn encode(batch: &Batch, mesh: &str, node: &str, form: model::Encoding) -> R
     Ok(Encoded { headers, body })
 }
 
-fn identity(batch: &Batch, label: &Label, mesh: &str, node: &str) -> Vec<(&'static str, String)> {
+fn identity(batch: &Batch, label: &Label, mesh: &str, node: &str) -> [(&'static str, String); 8] {
     let first = batch.parts.first().map_or(0, |part| part.seq);
     let last = batch.parts.last().map_or(0, |part| part.seq);
-    vec![
+    [
         (WIRE, WIRE_VERSION.to_owned()),
         (MESH, mesh.to_owned()),
         (ORIGIN, label.origin.to_string()),

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use forwarder::crc::crc32c;
 use forwarder::{Encoding, Epoch};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use serde::Serialize;
@@ -142,7 +143,7 @@ impl Inspection {
         while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
             let checksum: u32 = row.get(1)?;
-            if row.get_ref(2)?.as_blob_or_null()?.map(crc32c::crc32c) != Some(checksum) {
+            if row.get_ref(2)?.as_blob_or_null()?.map(crc32c) != Some(checksum) {
                 faults.push(format!("batch {id}: its bytes are missing, or are not those that were written"));
             }
             last = Some(id);

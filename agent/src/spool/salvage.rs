@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
+use forwarder::crc::crc32c;
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
@@ -134,7 +135,7 @@ fn read(from: &Connection, id: i64) -> Result<Option<Readable>, Damaged> {
     };
     let mut body = from.prepare_cached("SELECT bytes FROM body WHERE id = ?1")?;
     let bytes: Vec<u8> = body.query_row([id], |row| row.get(0))?;
-    if crc32c::crc32c(&bytes) != checksum {
+    if crc32c(&bytes) != checksum {
         return Err(Damaged);
     }
     Ok(Some(Readable { columns, lines, bytes, identity }))

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use forwarder::crc::crc32c;
 use forwarder::{Batch, Encoding, Epoch, Label, Part};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -108,7 +109,7 @@ pub(super) fn read_batch(
     let identity = names.identity(db, row.get(1)?)?;
     let body = row.get_ref(10)?.as_blob()?;
     let encoding = encoding_of_row(row.get(5)?);
-    let (Some(encoding), true) = (encoding, crc32c::crc32c(body) == row.get::<_, u32>(6)?) else {
+    let (Some(encoding), true) = (encoding, crc32c(body) == row.get::<_, u32>(6)?) else {
         return Ok((id, None));
     };
     let hops = hops(row.get_ref(9)?.as_str_or_null()?);

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use forwarder::crc::crc32c;
 use forwarder::{Encoding, Part};
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::{CParameter, compress_bound};
@@ -48,7 +49,7 @@ impl Sealed {
         let body = Bytes::copy_from_slice(&part.body);
         let plain = part.plain.clone();
         let (lines, raw_bytes) = (part.lines, part.raw_bytes);
-        let checksum = crc32c::crc32c(&body);
+        let checksum = crc32c(&body);
         let rejects = Vec::new();
         Self {
             link_set,
@@ -95,7 +96,7 @@ impl Press {
             lines: batch.lines,
             raw_bytes: u32::try_from(raw.len()).unwrap_or(u32::MAX),
             encoding,
-            checksum: crc32c::crc32c(&body),
+            checksum: crc32c(&body),
             body,
             plain: Some(raw),
             accepted_ms: batch.accepted_ms,

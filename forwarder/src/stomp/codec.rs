@@ -16,6 +16,8 @@ use super::inbox::{FrameError, RawFrame};
 use super::outbox::Outbox;
 use super::{AckToken, Headers, Message, Version};
 
+/// As a rule tokio-stomp writes less.
+const OWN_HEAD_BYTES: usize = 256;
 /// An ERROR is often followed by a stack trace; this much of it is shown.
 const WORDS_CHARS_MAX: usize = 300;
 
@@ -146,7 +148,7 @@ pub(super) fn put_connect(headers: &[(&str, &str)], out: &mut BytesMut) {
 /// Appends what tokio-stomp writes for `content`, without the NUL and with more headers spliced in after
 /// the command line.
 fn put_head(content: ToServer, out: &mut BytesMut, splice: impl FnOnce(&mut BytesMut)) {
-    let mut frame = BytesMut::new();
+    let mut frame = BytesMut::with_capacity(OWN_HEAD_BYTES);
     let written = ClientCodec.encode(content.into(), &mut frame);
     debug_assert!(written.is_ok(), "tokio-stomp's encoder has no way to fail");
     let command_end = memchr::memchr(b'\n', &frame).map_or(0, |line_end| line_end + 1);

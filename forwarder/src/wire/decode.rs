@@ -67,7 +67,7 @@ impl<'h, F: Fn(&'static str) -> Option<&'h str>> Wanted<F> {
 
     fn check_crc(&self, body: &[u8]) -> Result<(), WireError> {
         let announced = self.read(CRC, |text| u32::from_str_radix(text, 16).ok())?;
-        let found = crc32c::crc32c(body);
+        let found = crc32c(body);
         if announced == found { Ok(()) } else { Err(WireError::Crc { announced, found }) }
     }
 

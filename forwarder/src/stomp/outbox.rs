@@ -13,7 +13,6 @@ const BODY_APART_BYTES: usize = 4 * 1024;
 pub(super) struct Outbox {
     /// Before `end`; none is empty.
     front: VecDeque<Bytes>,
-    front_bytes: usize,
     end: BytesMut,
 }
 
@@ -30,21 +29,18 @@ impl Outbox {
             return;
         }
         let before = self.end.split().freeze();
-        for bytes in [before, body.clone()].into_iter().filter(|bytes| !bytes.is_empty()) {
-            self.front_bytes += bytes.len();
-            self.front.push_back(bytes);
-        }
+        self.front.extend([before, body.clone()].into_iter().filter(|bytes| !bytes.is_empty()));
     }
 
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
-        !self.has_remaining()
+        self.front.is_empty() && self.end.is_empty()
     }
 }
 
 impl Buf for Outbox {
     fn remaining(&self) -> usize {
-        self.front_bytes + self.end.len()
+        self.front.iter().map(Bytes::len).sum::<usize>() + self.end.len()
     }
 
     fn chunk(&self) -> &[u8] {
@@ -66,7 +62,6 @@ impl Buf for Outbox {
         while let Some(bytes) = self.front.front_mut() {
             let step = count.min(bytes.len());
             bytes.advance(step);
-            self.front_bytes -= step;
             count -= step;
             if bytes.has_remaining() {
                 return;

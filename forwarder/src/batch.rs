@@ -112,8 +112,8 @@ impl Batch {
         self.parts.iter().map(|part| part.raw_bytes as usize).sum()
     }
 
-    /// Appends the lines of all parts to `out`, each ended by LF, decoding where needed. What a part
-    /// decodes to is bounded by the size that was announced for it.
+    /// Appends the lines of all parts to `out`, each ended by LF, decoding where needed. A part that
+    /// does not decode to the size announced for it is an error, and no more is decoded than `out` has room for.
     pub fn append_lines(&self, out: &mut Vec<u8>) -> Result<(), DecodeError> {
         out.reserve(self.raw_bytes());
         for part in &self.parts {
@@ -136,11 +136,10 @@ impl Part {
     }
 }
 
-/// Leaves `out` as it was if it fails.
+/// Appends the lines of `part` to `out`, which has room for them; leaves it as it was if it fails.
 fn decode_zstd(part: &Part, out: &mut Vec<u8>) -> Result<(), DecodeError> {
     let (seq, raw_bytes, start) = (part.seq, part.raw_bytes, out.len());
     let wanted = raw_bytes as usize;
-    out.reserve_exact(wanted);
     match decompress(&part.body, out) {
         Ok(found) if found == wanted => Ok(()),
         Ok(found) => {

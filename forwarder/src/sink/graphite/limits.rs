@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::batch::BATCH_RAW_BYTES_MAX;
 use crate::lease::Lease;
 
-/// The open connections may carry this part of the window. The rest waits for a FIN, or for the time after which one
-/// counts: were the part as large as a half, nothing would be written for as long as that takes.
-const OPEN_PART: usize = 4;
+/// The open connections may carry one of this many parts of the window. The others wait for a FIN, or for the time after
+/// which one counts: were there two parts only, nothing would be written for as long as that takes.
+const WINDOW_PARTS: usize = 4;
 
 /// What leases weigh together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,8 +44,8 @@ impl Load {
     /// Whether this is all that open connections may carry of `window`, in leases or in bytes.
     fn is_open_part_of(self, window: Self) -> bool {
         self.leases > 0
-            && (self.leases.saturating_mul(OPEN_PART) >= window.leases
-                || self.bytes.saturating_mul(OPEN_PART) >= window.bytes)
+            && (self.leases.saturating_mul(WINDOW_PARTS) >= window.leases
+                || self.bytes.saturating_mul(WINDOW_PARTS) >= window.bytes)
     }
 }
 

@@ -215,7 +215,8 @@ impl Pool {
         let lanes = self.lanes.iter().flat_map(|lane| lane.wake_times(&self.limits));
         let ripe = self.answered.iter().map(|answered| answered.at + self.limits.witness_after);
         let dry = (self.open_load().leases >= DRY_LEASES_MIN).then_some(self.sent_at + self.limits.dry_after);
-        lanes.chain(silences).chain(looks).chain(down).chain(lasts).chain(ripe).chain(dry)
+        let avoided = self.endpoints.avoided_until();
+        lanes.chain(silences).chain(looks).chain(down).chain(lasts).chain(ripe).chain(dry).chain(avoided)
     }
 }
 

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use topology::model::Endpoint;
 
 /// For this long after a failure an endpoint is dialled only if there is no better one.
-const AVOIDED_FOR: Duration = Duration::from_secs(30);
+pub(super) const AVOIDED_FOR: Duration = Duration::from_secs(30);
 
 /// Half-closed connections without an answer at which an endpoint counts as hanging.
 const UNANSWERED_MAX: usize = 2;
@@ -27,6 +27,12 @@ struct Known {
     endpoint: Endpoint,
     failed_at: Option<Instant>,
     unconnected_at: Option<Instant>,
+}
+
+impl Known {
+    fn avoided_until(&self) -> Option<Instant> {
+        self.failed_at.map(|at| at + AVOIDED_FOR)
+    }
 }
 
 impl Endpoints {
@@ -61,13 +67,17 @@ impl Endpoints {
     ) -> Option<EndpointId> {
         let count = self.known.len();
         let best = (0..count).min_by_key(|&id| {
-            let failed_at = self.known[id].failed_at;
-            let avoided = failed_at.is_some_and(|at| now < at + AVOIDED_FOR);
+            let avoided = self.known[id].avoided_until().is_some_and(|until| now < until);
             let hangs = unanswered(EndpointId(id)) >= UNANSWERED_MAX;
             let turn = (id + count - self.next) % count;
             (avoided, hangs, present != Some(EndpointId(id)), turn)
         });
         best.map(EndpointId)
+    }
+
+    /// When those that failed are as good as others again.
+    pub(super) fn avoided_until(&self) -> impl Iterator<Item = Instant> {
+        self.known.iter().filter_map(Known::avoided_until)
     }
 
     pub(super) fn failed(&mut self, id: EndpointId, now: Instant) {

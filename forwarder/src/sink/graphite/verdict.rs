@@ -70,7 +70,11 @@ impl Pool {
     pub(super) fn lose(&mut self, connection: Connection, loss: &Loss, now: Instant) {
         let id = connection.endpoint();
         let error = format!("{}: {loss}", self.endpoints.get(id));
-        self.endpoints.failed(id, now);
+        // A FIN without a witness accuses nobody: a witness that fell has done so by a loss of its own, and else it
+        // was the lanes that left.
+        if !matches!(loss, Loss::Unwitnessed) {
+            self.endpoints.failed(id, now);
+        }
         self.health.failed(error.clone(), connection.load().leases, now);
         let alone = connection.is_alone();
         // What is slow or leaves does not do so because of a batch.

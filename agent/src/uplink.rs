@@ -82,7 +82,12 @@ impl Connect for GraphiteUplink {
             delays
         });
         let pool = Pool::open(&self.upstream, self.limits, delays, Arc::clone(&self.health));
-        timeout(OPEN_WITHIN, pool).await.map_err(|_| GraphiteDown(self.health.last_error()))
+        if let Ok(pool) = timeout(OPEN_WITHIN, pool).await {
+            return Ok(pool);
+        }
+        // The next pool begins with another: some that do not answer may take all of the time.
+        self.upstream.endpoints.rotate_left(1);
+        Err(GraphiteDown(self.health.last_error()))
     }
 }
 

@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use topology::model::Endpoint;
 
-/// How long a name lookup, or a connect to one address, may take unless said otherwise.
+/// How long a name lookup may take, and then the connects to its addresses, unless said otherwise.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Each address of a name has this long, however many there are: its first SYN may be lost.
+const ADDRESS_TIME_MIN: Duration = Duration::from_millis(1500);
 
 /// The kernel probes an idle connection after this long, which finds a dead peer that beats no heart.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
@@ -44,14 +47,23 @@ impl fmt::Display for Unreachable {
     }
 }
 
-/// Connects to one endpoint: looks its name up and tries every address in turn.
-pub async fn dial_endpoint(endpoint: &Endpoint, limit: Duration) -> Result<TcpStream, Unreachable> {
+/// Connects to one endpoint: looks its name up and tries every address in turn, `first` before the others if it is one of
+/// them. The addresses share `limit`, as far as each has enough, so that some that do not answer keep nobody from
+/// the next.
+pub async fn dial_endpoint(
+    endpoint: &Endpoint,
+    limit: Duration,
+    first: Option<SocketAddr>,
+) -> Result<TcpStream, Unreachable> {
     let mut attempts = Vec::new();
     match resolve(endpoint, limit).await {
         Err(cause) => attempts.push((None, cause)),
-        Ok(addresses) => {
-            for address in addresses {
-                match dial_address(address, limit).await {
+        Ok(mut addresses) => {
+            addresses.sort_by_key(|&address| Some(address) != first);
+            let (began, count) = (Instant::now(), addresses.len());
+            for (tried, address) in addresses.into_iter().enumerate() {
+                let share = share(limit, limit.saturating_sub(began.elapsed()), count - tried);
+                match dial_address(address, share).await {
                     Ok(stream) => return Ok(stream),
                     Err(cause) => attempts.push((Some(address), cause)),
                 }
@@ -59,6 +71,12 @@ pub async fn dial_endpoint(endpoint: &Endpoint, limit: Duration) -> Result<TcpSt
         }
     }
     Err(Unreachable { endpoint: endpoint.clone(), attempts })
+}
+
+/// How long the next of so many addresses may take of what is `left` of `all`.
+fn share(all: Duration, left: Duration, addresses: usize) -> Duration {
+    let addresses = u32::try_from(addresses.max(1)).unwrap_or(u32::MAX);
+    (left / addresses).max(ADDRESS_TIME_MIN.min(all))
 }
 
 async fn resolve(endpoint: &Endpoint, limit: Duration) -> io::Result<Vec<SocketAddr>> {
@@ -111,7 +129,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
 
-        let stream = dial_endpoint(&endpoint("127.0.0.1", port), CONNECT_TIMEOUT).await.unwrap();
+        let stream = dial_endpoint(&endpoint("127.0.0.1", port), CONNECT_TIMEOUT, None).await.unwrap();
 
         assert_eq!(stream.peer_addr().unwrap().port(), port);
         assert!(stream.nodelay().unwrap());
@@ -123,20 +141,43 @@ mod tests {
         // Only IPv4 listens, while `localhost` may resolve to ::1 first.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let stream = dial_endpoint(&endpoint("localhost", port), CONNECT_TIMEOUT).await.unwrap();
+        let stream = dial_endpoint(&endpoint("localhost", port), CONNECT_TIMEOUT, None).await.unwrap();
         assert!(stream.peer_addr().unwrap().ip().is_loopback());
     }
 
     #[tokio::test]
     async fn the_error_names_the_endpoint_and_the_cause() {
         let refused = endpoint("127.0.0.1", closed_port().await);
-        let text = dial_endpoint(&refused, CONNECT_TIMEOUT).await.unwrap_err().to_string();
+        let text = dial_endpoint(&refused, CONNECT_TIMEOUT, None).await.unwrap_err().to_string();
         assert!(text.starts_with(&format!("cannot reach {refused} ({refused}: ")), "{text}");
         assert!(text.contains("refused"), "{text}");
 
         let unknown = endpoint("no-such-host.invalid", 61613);
-        let text = dial_endpoint(&unknown, CONNECT_TIMEOUT).await.unwrap_err().to_string();
+        let text = dial_endpoint(&unknown, CONNECT_TIMEOUT, None).await.unwrap_err().to_string();
         assert!(text.contains("cannot reach no-such-host.invalid:61613 (looking up the name: "), "{text}");
+    }
+
+    #[test]
+    fn addresses_share_the_time_down_to_what_one_needs() {
+        let all = CONNECT_TIMEOUT;
+        assert_eq!(share(all, all, 1), all);
+        assert_eq!(share(all, all, 2), all / 2);
+        assert_eq!(share(all, all / 2, 1), all / 2);
+        assert_eq!(share(all, all, 20), ADDRESS_TIME_MIN);
+        assert_eq!(share(all, Duration::ZERO, 1), ADDRESS_TIME_MIN);
+        assert_eq!(share(ADDRESS_TIME_MIN / 2, ADDRESS_TIME_MIN / 2, 20), ADDRESS_TIME_MIN / 2);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_the_name_still_has_goes_first() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let localhost = endpoint("localhost", address.port());
+        let stream = dial_endpoint(&localhost, CONNECT_TIMEOUT, Some(address)).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), address);
+        let elsewhere: SocketAddr = "127.0.0.99:1".parse().unwrap();
+        let stream = dial_endpoint(&localhost, CONNECT_TIMEOUT, Some(elsewhere)).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), address);
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ pub(crate) mod model;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ pub async fn pump<S: Source, K: Sink>(
         watch,
         closing: closing.clone(),
         flight: Flight::default(),
-        held: Vec::new(),
+        held: VecDeque::new(),
     };
     let patience = async {
         closing.cancelled().await;
@@ -100,7 +100,7 @@ struct Session<'a, S, K> {
     closing: CancellationToken,
     flight: Flight,
     /// Suspects whose time has not come, and what was lost and goes again.
-    held: Vec<Lease>,
+    held: VecDeque<Lease>,
 }
 
 impl<S: Source, K: Sink> Session<'_, S, K> {
@@ -160,7 +160,7 @@ impl<S: Source, K: Sink> Session<'_, S, K> {
             Admission::Send => self.send(lease).await,
             Admission::SetAside(reason) => self.set_aside(lease, &reason).await,
             Admission::Hold => {
-                self.held.push(lease);
+                self.held.push_back(lease);
                 Ok(())
             }
         }
@@ -194,22 +194,21 @@ impl<S: Source, K: Sink> Session<'_, S, K> {
     /// Keeps its lease, and so its key and its place: it goes again as soon as there is room.
     fn send_again(&mut self, lease: Lease) {
         self.flight.ended(lease.key());
-        self.held.push(lease);
+        self.held.push_back(lease);
     }
 
     /// A held batch whose time has come.
     fn take_due(&mut self) -> Option<Lease> {
         let is_due = |lease: &Lease| self.trouble.admit(lease.key()) != Admission::Hold;
         let index = self.held.iter().position(is_due)?;
-        Some(self.held.remove(index))
+        self.held.remove(index)
     }
 
     async fn try_suspect(&mut self) -> Result<(), End> {
-        if self.held.is_empty() {
-            return Ok(());
+        match self.held.pop_front() {
+            Some(suspect) => self.send(suspect).await,
+            None => Ok(()),
         }
-        let suspect = self.held.remove(0);
-        self.send(suspect).await
     }
 }
 

@@ -185,7 +185,7 @@ impl Way<'_> {
         spelling: Spelling,
     ) -> Result<Connection<Transport>, EndpointError> {
         let Self { login, settings, .. } = self;
-        let stream = dial::dial_endpoint(endpoint, settings.connect_timeout).await?;
+        let stream = dial::dial_endpoint(endpoint, settings.connect_timeout, None).await?;
         let deadline = Instant::now() + settings.handshake_timeout;
         let transport = match &self.tls {
             None => Transport::Tcp(stream),

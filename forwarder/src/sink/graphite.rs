@@ -95,6 +95,10 @@ impl Pool {
     ) -> Self {
         let now = Instant::now();
         let lanes = 0..upstream.connections.max(1);
+        let limits = match upstream.confirm {
+            GraphiteConfirm::HalfClose => limits,
+            GraphiteConfirm::Kernel => limits.without_turnover(),
+        };
         let mut pool = Self {
             endpoints: Endpoints::new(upstream.endpoints.clone()),
             confirm: upstream.confirm,
@@ -110,7 +114,7 @@ impl Pool {
             sent_at: now,
             placed_bytes: 0,
             heard_at: now,
-            presence: Presence::absent(now, limits.down_after / 10),
+            presence: Presence::absent(now, limits.lasts()),
             ended: None,
             hurried: false,
             alarm: Box::pin(sleep_until(now)),

@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -48,8 +48,8 @@ pub(super) enum Loss {
     /// A reset, or another error of the socket.
     #[error("{0}")]
     Broken(#[from] io::Error),
-    /// A FIN in answer, but its Graphite ended connections at the same time.
-    #[error("answered by a Graphite that was shutting down")]
+    /// A FIN in answer, but nothing says that its Graphite was not about to end.
+    #[error("answered, but no other connection to the same address stood to witness that Graphite goes on")]
     Unwitnessed,
     /// It stands, but says nothing.
     #[error("no receipt within {0:?}")]
@@ -77,6 +77,9 @@ enum Phase {
 pub(super) struct Connection {
     stream: TcpStream,
     endpoint: EndpointId,
+    /// Unknown if it was gone at once.
+    address: Option<SocketAddr>,
+    opened_at: Instant,
     phase: Phase,
     text: Vec<u8>,
     text_sent: usize,
@@ -92,8 +95,10 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(stream: TcpStream, endpoint: EndpointId, now: Instant) -> Self {
         Self {
+            address: stream.peer_addr().ok(),
             stream,
             endpoint,
+            opened_at: now,
             phase: Phase::Open,
             text: Vec::new(),
             text_sent: 0,
@@ -109,6 +114,14 @@ impl Connection {
 
     pub(super) fn endpoint(&self) -> EndpointId {
         self.endpoint
+    }
+
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    pub(super) fn opened_at(&self) -> Instant {
+        self.opened_at
     }
 
     /// Unconfirmed leases.

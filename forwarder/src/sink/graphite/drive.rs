@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use topology::model::GraphiteConfirm;
 
 use super::Pool;
-use super::connection::Connection;
+use super::connection::{Connection, Loss};
 use super::endpoints::EndpointId;
 use super::lane::{Lane, Waiting};
 use super::limits::{Load, Quota};
@@ -56,7 +56,7 @@ impl Pool {
             };
             let (lane, connection) = self.closing.remove(index);
             match end {
-                Ok(()) => self.answered.push(Answered { lane, connection, at: now }),
+                Ok(()) => self.answered.push(Answered { lane, connection, at: now, witnessed: true }),
                 Err(loss) => self.lose(connection, &loss, now),
             }
             moved = true;
@@ -68,10 +68,12 @@ impl Pool {
     fn drive_dial(&mut self, lane: usize, cx: &mut Context<'_>, now: Instant) -> bool {
         if self.lanes[lane].wants_dial(now) {
             let closing = &self.closing;
-            let present = self.lanes[lane].connection().map(Connection::endpoint);
-            if let Some((id, endpoint)) = self.endpoints.pick(now, present, |id| unanswered(closing, id)) {
-                let limit = self.limits.dial_within;
-                self.lanes[lane].begin_dial(id, async move { dial_endpoint(&endpoint, limit).await });
+            let present = self.lanes[lane].connection();
+            let picked =
+                self.endpoints.pick(now, present.map(Connection::endpoint), |id| unanswered(closing, id));
+            if let Some((id, endpoint)) = picked {
+                let (limit, before) = (self.limits.dial_within, present.and_then(Connection::address));
+                self.lanes[lane].begin_dial(id, async move { dial_endpoint(&endpoint, limit, before).await });
             }
         }
         let Poll::Ready((id, result)) = self.lanes[lane].poll_dial(cx) else {
@@ -101,7 +103,17 @@ impl Pool {
         self.events.extend(refused);
         match end {
             Poll::Ready(end) => {
-                let connection = self.lanes[lane].take_failed(now);
+                let lasts = self.limits.lasts();
+                let is_idle = |connection: &Connection| {
+                    connection.load().leases == 0 && now >= connection.opened_at() + lasts
+                };
+                // Whoever closes what is idle has not failed.
+                let left_idle = matches!(end, Err(Loss::ClosedEarly))
+                    && self.lanes[lane].connection().is_some_and(is_idle);
+                if left_idle {
+                    self.lanes[lane].starts_over((self.new_delays)());
+                }
+                let connection = self.lanes[lane].take_failed(now).filter(|_| !left_idle);
                 if let (Some(connection), Err(loss)) = (connection, end) {
                     self.lose(connection, &loss, now);
                 }
@@ -149,7 +161,7 @@ impl Pool {
         };
         let mut wanted = false;
         if is_full {
-            let answered = lanes.iter_mut().filter(is_answered);
+            let answered = lanes.iter_mut().filter(is_answered).filter(|lane| lane.load().leases > 0);
             let fullest = answered.max_by_key(|lane| (lane.load().bytes, lane.load().leases));
             wanted |= fullest.is_some_and(|lane| lane.want_successor(now));
         }
@@ -216,8 +228,7 @@ impl Pool {
     }
 
     fn note_standing(&mut self, now: Instant) {
-        let connected: Vec<_> = self.standing().map(Connection::endpoint).collect();
-        self.endpoints.note_standing(now, |id| connected.contains(&id));
+        self.note_witnesses();
         let standing = self.lanes.iter().filter(|lane| lane.stands()).count();
         self.presence.note(standing > 0, now);
         self.health.set_connections(standing, now);

@@ -26,7 +26,6 @@ pub(super) struct Endpoints {
 struct Known {
     endpoint: Endpoint,
     failed_at: Option<Instant>,
-    unconnected_at: Option<Instant>,
 }
 
 impl Known {
@@ -37,14 +36,13 @@ impl Known {
 
 impl Endpoints {
     pub(super) fn new(endpoints: Vec<Endpoint>) -> Self {
-        let known =
-            endpoints.into_iter().map(|endpoint| Known { endpoint, failed_at: None, unconnected_at: None });
+        let known = endpoints.into_iter().map(|endpoint| Known { endpoint, failed_at: None });
         Self { known: known.collect(), next: 0 }
     }
 
     /// The next one in turn among those that neither failed of late nor hang, that is leave half-closed
     /// connections without an answer. The `present` one is kept if it is one of them, so that the
-    /// successor of a connection is its witness.
+    /// successor of a connection is its witness, where the name still leads to the same address.
     pub(super) fn pick(
         &mut self,
         now: Instant,
@@ -86,20 +84,6 @@ impl Endpoints {
 
     pub(super) fn worked(&mut self, id: EndpointId) {
         self.known[id.0].failed_at = None;
-    }
-
-    /// To be called whenever connections came or went: notes who has none.
-    pub(super) fn note_standing(&mut self, now: Instant, standing: impl Fn(EndpointId) -> bool) {
-        for (id, known) in self.known.iter_mut().enumerate() {
-            if !standing(EndpointId(id)) {
-                known.unconnected_at = Some(now);
-            }
-        }
-    }
-
-    /// Whether there was a connection to it at all times since `since`.
-    pub(super) fn connected_since(&self, id: EndpointId, since: Instant) -> bool {
-        self.known[id.0].unconnected_at.is_none_or(|at| at < since)
     }
 
     pub(super) fn get(&self, id: EndpointId) -> &Endpoint {
@@ -164,17 +148,5 @@ mod tests {
         assert_eq!(picks(&mut two, now, None), [0, 1, 0, 1]);
         two.worked(EndpointId(1));
         assert_eq!(picks(&mut two, now, None), [1, 1, 1, 1]);
-    }
-
-    #[test]
-    fn a_gap_without_any_connection_is_remembered() {
-        let now = Instant::now();
-        let later = now + Duration::from_millis(1);
-        let mut two = endpoints(2);
-        two.note_standing(now, |id| id.0 == 1);
-        two.note_standing(later, |_| true);
-        assert!(!two.connected_since(EndpointId(0), now));
-        assert!(two.connected_since(EndpointId(0), later));
-        assert!(two.connected_since(EndpointId(1), now));
     }
 }

@@ -186,8 +186,8 @@ impl Lane {
         self.connection.take()
     }
 
-    /// Graphite took something: the next failure is a first one.
-    pub(super) fn succeeded(&mut self, delays: Delays) {
+    /// The next failure is a first one.
+    pub(super) fn starts_over(&mut self, delays: Delays) {
         self.delays = delays;
     }
 

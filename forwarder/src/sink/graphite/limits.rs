@@ -9,6 +9,9 @@ use crate::lease::Lease;
 /// which one counts: were there two parts only, nothing would be written for as long as that takes.
 const WINDOW_PARTS: usize = 4;
 
+/// Longer than any process runs, and an instant may still be so far away.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// What leases weigh together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Load {
@@ -88,6 +91,16 @@ impl PoolLimits {
             down_after: Duration::from_secs(10),
             confirm_within: Duration::from_secs(15 * 60),
         }
+    }
+
+    /// For connections that are never turned over.
+    pub(super) fn without_turnover(self) -> Self {
+        Self { turnover_age: NEVER, turnover_bytes: u64::MAX, ..self }
+    }
+
+    /// A connection that is gone sooner than this, without any receipt, was none.
+    pub(super) fn lasts(&self) -> Duration {
+        self.down_after / 10
     }
 }
 

@@ -5,6 +5,7 @@ mod losses;
 mod receipt;
 mod slowness;
 mod turnover;
+mod witness;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

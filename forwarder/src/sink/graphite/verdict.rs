@@ -4,7 +4,6 @@ use tokio::time::Instant;
 
 use super::Pool;
 use super::connection::{Connection, Loss};
-use super::endpoints::EndpointId;
 use super::suspects::Fate;
 use crate::lease::{Lease, Receipt};
 use crate::sink::Event;
@@ -17,6 +16,8 @@ pub(super) struct Answered {
     pub(super) lane: usize,
     pub(super) connection: Connection,
     pub(super) at: Instant,
+    /// Whether another connection to the same Graphite has stood at all times since.
+    pub(super) witnessed: bool,
 }
 
 impl Pool {
@@ -26,16 +27,16 @@ impl Pool {
     /// A process that shuts a half-closed connection down and leaves (as carbon does on SIGTERM, by
     /// `shutdown(SHUT_RDWR)`) sends the same FIN over unread bytes, and no RST ever follows. But it
     /// ends all its connections together. So there must be witnesses: from the FIN until now at least
-    /// one connection to the same endpoint stood at any time.
+    /// one connection to the same address stood at any time. The same name is not enough: behind it there may be
+    /// several Graphites, or another one since.
     pub(super) fn judge_answered(&mut self, now: Instant) -> bool {
         let after = self.limits.witness_after;
         let ripe = self.answered.extract_if(.., |answered| now >= answered.at + after);
         let ripe: Vec<_> = ripe.collect();
         let any = !ripe.is_empty();
-        for Answered { lane, connection, at } in ripe {
-            let id = connection.endpoint();
-            if self.endpoints.connected_since(id, at) && self.has_witness(id) {
-                self.endpoints.worked(id);
+        for Answered { lane, connection, witnessed, .. } in ripe {
+            if witnessed && self.has_witness(&connection) {
+                self.endpoints.worked(connection.endpoint());
                 self.confirm(lane, connection.into_leases(), now);
             } else {
                 self.lose(connection, &Loss::Unwitnessed, now);
@@ -44,8 +45,21 @@ impl Pool {
         any
     }
 
-    fn has_witness(&self, id: EndpointId) -> bool {
-        self.standing().any(|connection| connection.endpoint() == id && connection.look().is_ok())
+    fn has_witness(&self, answered: &Connection) -> bool {
+        let is_same = |other: &Connection| other.address().is_some() && other.address() == answered.address();
+        self.standing().any(|other| is_same(other) && other.look().is_ok())
+    }
+
+    /// To be called whenever connections came or went: notes which answers have no witness any more.
+    pub(super) fn note_witnesses(&mut self) {
+        if self.answered.is_empty() {
+            return;
+        }
+        let standing: Vec<_> = self.standing().filter_map(Connection::address).collect();
+        for answer in &mut self.answered {
+            answer.witnessed &=
+                answer.connection.address().is_some_and(|address| standing.contains(&address));
+        }
     }
 
     /// Graphite, or its kernel, gave its word for these leases.
@@ -61,7 +75,7 @@ impl Pool {
             self.heard_at = now;
             self.presence.proven();
             self.health.set_doubted(false);
-            self.lanes[lane].succeeded((self.new_delays)());
+            self.lanes[lane].starts_over((self.new_delays)());
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use topology::model::GraphiteConfirm;
 
+use super::super::PoolLimits;
 use super::super::receiver::{Gate, Receiver};
 use super::{Rig, first, limits, upstream};
 use crate::sink::{Event, Sink};
@@ -34,7 +35,8 @@ async fn the_kernels_word_is_for_what_it_has() {
     });
     let mut kernel = upstream(&[receiver.endpoint()], 1);
     kernel.confirm = GraphiteConfirm::Kernel;
-    let mut rig = Rig::open(&kernel, limits()).await;
+    // There is no turnover, so nothing waits for one.
+    let mut rig = Rig::open(&kernel, PoolLimits { turnover_bytes: 1, ..limits() }).await;
     let text = "m.kernel 1 1700000000\n".repeat(2900);
     let mut sent = 0;
     while rig.pool.has_room() {
@@ -48,6 +50,7 @@ async fn the_kernels_word_is_for_what_it_has() {
         confirmed += 1;
     }
     assert!(confirmed < sent, "the peer's kernel has no room for all {sent}");
+    assert!(rig.pool.lanes[0].load().leases > 1, "each goes as soon as the socket has room");
     gate.open();
     rig.all_confirmed(usize::try_from(sent - confirmed).expect("count")).await;
 }

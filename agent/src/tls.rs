@@ -10,6 +10,7 @@ mod doors;
 mod https;
 mod links;
 mod set;
+mod socket;
 #[cfg(test)]
 #[path = "../../forwarder/src/tls/testing.rs"]
 pub(crate) mod testing;
@@ -17,17 +18,17 @@ pub(crate) mod testing;
 pub(crate) mod tests;
 
 use forwarder::tls::Certificate;
-use tokio::net::TcpStream;
 
 pub(crate) use acceptor::{Acceptor, HandshakeError};
 pub(crate) use certificates::{Certificates, keep_looking};
 pub(crate) use doors::{Door, Doors};
 pub(crate) use https::HttpsListener;
 pub(crate) use links::LinkCertificates;
+pub(crate) use socket::{Socket, closed};
 
 /// A session with a client. Boxed: it is large, and every future that it is handed through would keep
 /// room for it.
-pub(crate) type TlsStream = Box<tokio_rustls::server::TlsStream<TcpStream>>;
+pub(crate) type TlsStream = Box<tokio_rustls::server::TlsStream<Socket>>;
 
 /// What a listener does with a client that shows no certificate, where there is a `client_ca`. One that
 /// shows a wrong one is turned away by every listener.

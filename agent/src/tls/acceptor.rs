@@ -4,12 +4,12 @@ use std::io;
 use std::time::Duration;
 
 use rustls::{AlertDescription, CertificateError, Error};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Certificates, ClientCertificate, TlsStream};
+use super::{Certificates, ClientCertificate, Socket, TlsStream};
 
 /// From the connection to the end of the handshake.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
@@ -74,7 +74,7 @@ impl Acceptor {
     async fn shake_hands(
         &self,
         stream: TcpStream,
-    ) -> Result<Result<TlsStream, HandshakeError>, (io::Error, TcpStream)> {
+    ) -> Result<Result<TlsStream, HandshakeError>, (io::Error, Socket)> {
         let mut first = [0];
         match stream.peek(&mut first).await {
             Ok(1) if first[0] == HANDSHAKE_RECORD => {}
@@ -82,8 +82,8 @@ impl Acceptor {
             Ok(_) | Err(_) => return Ok(Err(HandshakeError::Left)),
         }
         let acceptor = TlsAcceptor::from(self.certificates.config(self.client));
-        let accepting =
-            acceptor.accept_with(stream, |session| session.set_buffer_limit(Some(SEND_BUFFER_BYTES)));
+        let accepting = acceptor
+            .accept_with(Socket::new(stream), |session| session.set_buffer_limit(Some(SEND_BUFFER_BYTES)));
         accepting.into_fallible().await.map(|stream| Ok(Box::new(stream)))
     }
 
@@ -125,7 +125,7 @@ fn client_fault(fault: &CertificateError, ca: &dyn std::fmt::Display) -> String 
 }
 
 /// Reads on until the client closes.
-pub(super) async fn linger(stream: &mut TcpStream) {
+pub(super) async fn linger(stream: &mut (impl AsyncRead + Unpin)) {
     let mut scrap = vec![0; 1024];
     let until_closed = async { while matches!(stream.read(&mut scrap).await, Ok(1..)) {} };
     // A client that does not close is closed upon.

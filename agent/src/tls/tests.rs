@@ -10,7 +10,7 @@ use forwarder::tls::{TlsFiles, TlsStream as ClientStream};
 use rustls::pki_types::pem::PemObject;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use topology::model::{TlsClient, TlsIdentity, TlsServer};
 

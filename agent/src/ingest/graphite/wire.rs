@@ -94,7 +94,7 @@ impl TlsWire {
 
 impl Wire for TlsWire {
     fn broken(&self) -> impl Future<Output = io::Error> + Send {
-        broken(self.stream.get_ref().0)
+        broken(self.stream.get_ref().0.as_ref())
     }
 
     async fn readable(&mut self) -> io::Result<()> {
@@ -129,7 +129,7 @@ impl Wire for TlsWire {
     }
 
     fn socket(&self) -> SockRef<'_> {
-        SockRef::from(self.stream.get_ref().0)
+        SockRef::from(self.stream.get_ref().0.as_ref())
     }
 
     /// `close_notify`, then the FIN: without the first, the second is no receipt.

@@ -39,6 +39,9 @@ const STOP_QUIET: Duration = Duration::from_millis(50);
 /// and for this long at most.
 const STOP_READING: Duration = Duration::from_millis(500);
 
+/// After so long without anything to read, a session keeps no room for more than a little.
+const ROOM_KEPT_FOR: Duration = Duration::from_secs(1);
+
 /// How the reading side ended.
 #[derive(Debug)]
 pub(super) enum InflowEnd {
@@ -73,6 +76,22 @@ enum Event {
     Read,
     /// A batch for a subscription.
     Brought(Brought),
+    /// Nothing, for [`ROOM_KEPT_FOR`].
+    Idle,
+}
+
+/// What is due if nothing is read by then.
+#[derive(Debug)]
+enum Due {
+    Refuse(Refusal),
+    GiveRoomBack,
+}
+
+/// How a wait for something to be read ended.
+enum Waited {
+    Read(io::Result<usize>),
+    Brought(Brought),
+    Due(Due),
 }
 
 /// Who is at the other end, as far as the connection tells.
@@ -141,6 +160,11 @@ impl<R: Reader> Inflow<R> {
             let step = match self.next().await {
                 Ok(Event::Read) => self.digest(&orders).await,
                 Ok(Event::Brought(brought)) => Box::pin(self.deliver(brought, &orders)).await,
+                Ok(Event::Idle) => {
+                    self.buffer.give_back();
+                    self.session.gathered.give_back();
+                    Ok(())
+                }
                 Err(Unread::Ended(end)) => Err(end),
                 Err(Unread::Refused(refusal)) => {
                     self.carry_out(self.session.refuse(refusal, None), &orders).await
@@ -169,8 +193,8 @@ impl<R: Reader> Inflow<R> {
             return Err(Refusal::Stopping.into());
         }
         let due = self.next_due(began);
-        if let Some((due, refusal)) = &due
-            && *due <= began
+        if let Some((at, Due::Refuse(refusal))) = &due
+            && *at <= began
         {
             return Err(refusal.clone().into());
         }
@@ -179,25 +203,28 @@ impl<R: Reader> Inflow<R> {
         // Neither goes first each time: a client that sends without a pause gets its messages all the same.
         let either = async {
             tokio::select! {
-                read = reader.read_buf(buffer) => Ok(read),
-                brought = borrowing.next() => Err(brought),
+                read = reader.read_buf(buffer) => Waited::Read(read),
+                brought = borrowing.next() => Waited::Brought(brought),
             }
         };
-        let read = tokio::select! {
+        let waited = tokio::select! {
             biased;
-            either = either => match either {
-                Ok(read) => read,
-                Err(brought) => return Ok(Event::Brought(brought)),
-            },
+            either = either => either,
             () = stopped_and_quiet(&self.common.stop) => return Err(Refusal::Stopping.into()),
-            refusal = overdue(due) => return Err(refusal.into()),
+            due = overdue(due) => Waited::Due(due),
         };
+        self.patience.waited(began.elapsed(), mid_frame);
+        let read = match waited {
+            Waited::Read(read) => read,
+            // What goes to a client says nothing about whether it is there.
+            Waited::Brought(brought) => return Ok(Event::Brought(brought)),
+            Waited::Due(Due::GiveRoomBack) => return Ok(Event::Idle),
+            Waited::Due(Due::Refuse(refusal)) => return Err(refusal.into()),
+        };
+        self.patience.heard();
         match read.map_err(|error| Unread::Ended(InflowEnd::Broken(error)))? {
             0 => return Err(Unread::Ended(InflowEnd::Left { mid_frame })),
             read => self.buffer.filled(read),
-        }
-        if mid_frame {
-            self.patience.spent(began.elapsed());
         }
         Ok(Event::Read)
     }
@@ -217,14 +244,18 @@ impl<R: Reader> Inflow<R> {
         }
     }
 
-    /// When patience ends if nothing comes, and what to say then.
-    fn next_due(&self, now: Instant) -> Option<(Instant, Refusal)> {
+    /// What is due next if nothing comes: the end of patience, and what to say then, or of idle room.
+    fn next_due(&self, now: Instant) -> Option<(Instant, Due)> {
         let connect_time = self.common.settings.limits.connect_time;
         let connect =
             (!self.session.is_connected()).then_some((self.connect_due, Refusal::ConnectTime(connect_time)));
         let silent =
             self.patience.left(self.decoder.is_mid_frame()).map(|(left, refusal)| (now + left, refusal));
-        [connect, silent, self.session.next_due()].into_iter().flatten().min_by_key(|(due, _)| *due)
+        let refusals = [connect, silent, self.session.next_due()].into_iter().flatten();
+        let is_roomy = self.buffer.is_roomy() || self.session.gathered.is_roomy();
+        let idle =
+            is_roomy.then(|| (now + ROOM_KEPT_FOR.saturating_sub(self.patience.silent()), Due::GiveRoomBack));
+        refusals.map(|(at, refusal)| (at, Due::Refuse(refusal))).chain(idle).min_by_key(|(at, _)| *at)
     }
 
     /// Takes the frames out of what was read.
@@ -467,12 +498,12 @@ async fn stopped_and_quiet(stop: &CancellationToken) {
     sleep(STOP_QUIET).await;
 }
 
-/// Waits until patience has ended; for ever if it has no end.
-async fn overdue(due: Option<(Instant, Refusal)>) -> Refusal {
+/// Waits until something is due; for ever if nothing is.
+async fn overdue(due: Option<(Instant, Due)>) -> Due {
     match due {
-        Some((due, refusal)) => {
-            sleep_until(due).await;
-            refusal
+        Some((at, due)) => {
+            sleep_until(at).await;
+            due
         }
         None => pending().await,
     }

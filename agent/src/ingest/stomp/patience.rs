@@ -10,6 +10,8 @@ use super::refusal::Refusal;
 pub(super) struct Patience {
     /// `None`: it need not beat.
     silence_max: Option<Duration>,
+    /// Spent waiting since something was read.
+    silent: Duration,
     frame_max: Duration,
     /// Spent waiting for the rest of the frame that has begun.
     frame_spent: Duration,
@@ -17,7 +19,7 @@ pub(super) struct Patience {
 
 impl Patience {
     pub(super) fn new(frame_max: Duration) -> Self {
-        Self { silence_max: None, frame_max, frame_spent: Duration::ZERO }
+        Self { silence_max: None, silent: Duration::ZERO, frame_max, frame_spent: Duration::ZERO }
     }
 
     /// The client has promised a beat each `interval`. It gets two and a half, since a network may hold
@@ -26,17 +28,30 @@ impl Patience {
         self.silence_max = Some(interval * 5 / 2);
     }
 
-    /// How long the next read may wait, and what to say if it gives nothing by then.
+    /// How long the next read may wait still, and what to say if it gives nothing by then.
     pub(super) fn left(&self, mid_frame: bool) -> Option<(Duration, Refusal)> {
-        let silence = self.silence_max.map(|max| (max, Refusal::Silent(max)));
+        let silence = self.silence_max.map(|max| (max.saturating_sub(self.silent), Refusal::Silent(max)));
         let frame = mid_frame
             .then(|| (self.frame_max.saturating_sub(self.frame_spent), Refusal::FrameTime(self.frame_max)));
         silence.into_iter().chain(frame).min_by_key(|(left, _)| *left)
     }
 
-    /// A read has waited so long for a part of a frame.
-    pub(super) fn spent(&mut self, waited: Duration) {
-        self.frame_spent += waited;
+    /// So long was something to be read waited for, whether or not it came.
+    pub(super) fn waited(&mut self, waited: Duration, mid_frame: bool) {
+        self.silent += waited;
+        if mid_frame {
+            self.frame_spent += waited;
+        }
+    }
+
+    /// How long nothing has been read, though it was waited for.
+    pub(super) fn silent(&self) -> Duration {
+        self.silent
+    }
+
+    /// Something was read.
+    pub(super) fn heard(&mut self) {
+        self.silent = Duration::ZERO;
     }
 
     /// A frame is whole.
@@ -61,7 +76,8 @@ mod tests {
         let mut patience = Patience::new(10 * SECOND);
         for left in (1..=10).rev() {
             assert_eq!(patience.left(true).map(|(left, _)| left), Some(left * SECOND));
-            patience.spent(SECOND);
+            patience.waited(SECOND, true);
+            patience.heard();
         }
         assert_eq!(patience.left(true), Some((Duration::ZERO, Refusal::FrameTime(10 * SECOND))));
         patience.frame_done();
@@ -75,5 +91,9 @@ mod tests {
         let silent = Some((25 * SECOND, Refusal::Silent(25 * SECOND)));
         assert_eq!(patience.left(false), silent);
         assert_eq!(patience.left(true), silent, "the nearer end counts");
+        patience.waited(5 * SECOND, false);
+        assert_eq!(patience.left(false).map(|(left, _)| left), Some(20 * SECOND));
+        patience.heard();
+        assert_eq!(patience.left(false), silent);
     }
 }

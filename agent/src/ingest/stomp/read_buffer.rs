@@ -55,6 +55,20 @@ impl ReadBuffer {
         }
     }
 
+    /// Whether it holds room for much, and nothing in it.
+    pub(super) fn is_roomy(&self) -> bool {
+        self.bytes.is_empty() && self.bytes.capacity() > 2 * SIZE_MIN
+    }
+
+    /// Keeps no room but for what is unread.
+    pub(super) fn give_back(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes = Vec::new();
+            self.want = SIZE_MIN;
+            self.share.resize(0);
+        }
+    }
+
     pub(super) fn unread(&self) -> &[u8] {
         &self.bytes
     }
@@ -102,6 +116,25 @@ mod tests {
         buffer.consume(buffer.unread().len());
         read(&mut buffer, 10);
         assert_eq!(buffer.share.bytes(), 0);
+    }
+
+    #[test]
+    fn idle_room_is_given_back_but_nothing_unread() {
+        let budget = Budget::new(1 << 20);
+        let mut buffer = ReadBuffer::new(400_000, &budget);
+        while buffer.unread().len() < 360_000 {
+            read(&mut buffer, 10_000);
+        }
+        assert!(!buffer.is_roomy());
+        buffer.give_back();
+        assert!(buffer.unread().len() >= 360_000);
+        buffer.consume(buffer.unread().len());
+        assert!(buffer.is_roomy());
+        buffer.give_back();
+        assert!(!buffer.is_roomy());
+        assert_eq!(buffer.share.bytes(), 0);
+        read(&mut buffer, 10);
+        assert!(!buffer.is_roomy(), "{}", buffer.bytes.capacity());
     }
 
     #[test]

@@ -33,7 +33,7 @@ use super::encode;
 use super::inflow::{Common, Inflow, InflowEnd, Visitor};
 use super::lending::Lending;
 use super::outflow::{Outflow, OutflowEnd};
-use super::reader::Reader;
+use super::reader::{Reader, split};
 use super::refusal::Refusal;
 use super::version::Version;
 
@@ -251,7 +251,7 @@ async fn run_tls_session(
     match shaken.unwrap_or(Err(HandshakeError::Left)) {
         Ok(stream) => {
             let visitor = Visitor { address: peer.ip(), names: client_names(&stream), visit: Some(visit) };
-            Ok(run_session(tokio::io::split(stream), peer, visitor, common, number).await)
+            Ok(run_session(split(stream), peer, visitor, common, number).await)
         }
         Err(HandshakeError::NotTls(mut stream)) => {
             turn_away(&mut stream, Refusal::NeedsTls).await;

@@ -69,6 +69,9 @@ pub(super) struct Gathered {
     pub(super) receipts: Receipts,
 }
 
+/// Bytes of room for lines that a session keeps though nothing comes.
+const ROOM_KEPT: usize = 4096;
+
 /// A transaction that was committed.
 #[derive(Debug)]
 pub(super) struct Whole {
@@ -134,6 +137,18 @@ impl Gathered {
     /// Bytes of its good lines.
     pub(super) fn lines_bytes(&self) -> usize {
         self.checked.iter().map(|checked| checked.lines.len()).sum()
+    }
+
+    /// Whether it holds room for much, and nothing in it.
+    pub(super) fn is_roomy(&self) -> bool {
+        self.checked.iter().any(|checked| checked.is_empty() && checked.lines.capacity() > ROOM_KEPT)
+    }
+
+    /// Keeps no room but for what is in it.
+    pub(super) fn give_back(&mut self) {
+        for checked in self.checked.iter_mut().filter(|checked| checked.is_empty()) {
+            *checked = Checked::default();
+        }
     }
 }
 

@@ -174,6 +174,31 @@ async fn a_subscriber_that_never_acks_holds_its_prefetch_and_nothing_more() {
     .await;
 }
 
+/// A host that lost its power takes batches for as long as its kernel's peer believes it does.
+#[tokio::test]
+async fn a_subscriber_that_sends_no_beats_is_missed_though_batches_go_to_it() {
+    let beats = Settings { beats_wished: Duration::from_millis(100), ..serving() };
+    with_server(beats, async |rig: Rig| {
+        let mut client =
+            Client { stream: TcpStream::connect(rig.address).await.unwrap(), heard: String::new() };
+        client.say("CONNECT\naccept-version:1.2\nheart-beat:100,0\n\n\0").await;
+        client.say(&subscribe("s", "")).await;
+        let appending = async {
+            loop {
+                rig.append("m").await;
+            }
+        };
+        let heard = tokio::select! {
+            heard = client.hears_the_end() => heard,
+            never = appending => never,
+        };
+        assert!(heard.contains("MESSAGE\n"), "{heard}");
+        assert!(error_text(&heard).contains("nothing came for 0.25 s, not even a heart-beat"), "{heard}");
+        rig.stop();
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn subscribers_take_turns() {
     with_server(serving(), async |rig: Rig| {

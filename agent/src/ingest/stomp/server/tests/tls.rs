@@ -73,6 +73,21 @@ async fn a_send_gets_its_receipt_over_tls() {
 }
 
 #[tokio::test]
+async fn a_full_spool_waits_for_room_with_nobody_who_has_left_a_tls_session() {
+    let tls = Tls::new();
+    let acceptor = certificates(&tls).await.acceptor(ClientCertificate::Required);
+    with_both_doors(settings(), acceptor, async |rig: Rig, address| {
+        rig.fill().await;
+        let mut client = tls.dial(address, None).await.unwrap();
+        client.write_all((CONNECT.to_owned() + &send(1, "a 1 2").repeat(1000)).as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        heard_until(&mut client, "the spool is full").await;
+        rig.stop();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn many_receipts_come_through_though_the_client_reads_late() {
     let tls = Tls::new();
     let acceptor = certificates(&tls).await.acceptor(ClientCertificate::Required);

@@ -11,7 +11,7 @@ mod status;
 mod topology;
 
 use std::future::Future;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -147,8 +147,8 @@ pub fn main() -> ExitCode {
         Command::Agent(arguments) => agent::run(&arguments),
         Command::Consumer(arguments) => consumer::run(&arguments),
         Command::Emit(arguments) => return emit::run(&arguments),
-        Command::Topology(command) => topology::run(&command),
-        Command::Spool(command) => spool::run(&command),
+        Command::Topology(command) => as_far_as_it_is_read(topology::run(&command)),
+        Command::Spool(command) => as_far_as_it_is_read(spool::run(&command)),
         Command::Status(arguments) => status::run(&arguments),
         Command::Passcode => passcode::run(),
     };
@@ -159,10 +159,22 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Whoever has read enough, as `head` has, closes the pipe: that is no failure.
+fn as_far_as_it_is_read(done: Result<(), Failure>) -> Result<(), Failure> {
+    done.or_else(|failure| match failure {
+        Failure::Other(error) if error.chain().any(is_broken_pipe) => Ok(()),
+        failure => Err(failure),
+    })
+}
+
+fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
 /// The one place where a command says why it failed.
 fn complain(text: &str, code: u8) -> ExitCode {
     // If nobody can be told, the exit code tells.
-    drop(writeln!(std::io::stderr(), "{text}"));
+    drop(writeln!(io::stderr(), "{text}"));
     ExitCode::from(code)
 }
 
@@ -171,9 +183,11 @@ fn log_to_stderr(level: &str) {
     let filter = EnvFilter::try_from_env("PACKETBOAT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(io::stderr)
+        // It would complain to where it cannot write, and panic.
+        .log_internal_errors(false)
         .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(io::stderr().is_terminal());
     if std::env::var_os("JOURNAL_STREAM").is_some() {
         log.without_time().init();
     } else {

@@ -124,7 +124,8 @@ pub async fn run_agent(mesh: &Mesh, agent: &Agent, clock: Clock, stop: Cancellat
         Ok(())
     });
     rest.start("looking after the spool", |stop| look_after(desk, shown, stop));
-    rest.start("the spool", |_| async move { Ok(spool.await??) });
+    let dir = agent.spool.dir.display().to_string();
+    rest.start("the spool", |_| async move { spool.await?.context(dir) });
 
     tracing::info!(agent = agent.name, spool = %agent.spool.dir.display(), "ready");
     crew::run([ingest, sealing, forwarding, rest], &stop).await?;

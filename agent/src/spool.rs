@@ -115,7 +115,7 @@ pub enum SpoolError {
     #[error("the spool's file is corrupt")]
     Corrupt(#[source] rusqlite::Error),
     /// End the process before another receipt.
-    #[error("the spool cannot be used any more")]
+    #[error("the spool cannot be used any more: look at its disk, and at what the kernel says of it")]
     Fatal(#[source] rusqlite::Error),
     /// The corrupt file could not be replaced: end the process.
     #[error("the corrupt spool could not be replaced")]
@@ -391,7 +391,7 @@ impl Spool {
     fn claim_growth(&self) -> Result<(), SpoolError> {
         let growth = GROWTH_CLAIMED_BYTES.min(self.limits.reserve_bytes);
         match self.file.claim_growth(growth) {
-            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+            Err(error) if file::lacks_room(&error) => {
                 Err(SpoolError::Full(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_FULL), None)))
             }
             // What else may be wrong is SQLite's to find.

@@ -59,6 +59,21 @@ fn send_until_refused(berth: &Berth, points: &Points, numbers: std::ops::Range<u
     parts.take_while(|part| plaintext(berth.graphite(), points, part.clone()).is_ok()).flatten().collect()
 }
 
+/// A pipe whose reader is gone, or a log on a full disk, ends no agent.
+#[test]
+fn it_goes_on_and_stops_in_order_though_nothing_can_be_logged() {
+    let berth = Berth::new("unlogged");
+    let unlogged = ["sh", "-c", "exec \"$0\" \"$@\" 2>/dev/full"];
+    let mut agent =
+        Packetboat::start(&["agent", "edge"], &topology(&berth), berth.http(), &berth.scratch, &unlogged);
+    agent.ready();
+    let mut talker = TcpStream::connect(berth.stomp()).unwrap();
+    talker.write_all(b"NONSENSE\n\n\0").unwrap();
+    talker.read_to_end(&mut Vec::new()).unwrap();
+    agent.ready();
+    assert_eq!(agent.terminate(LIMIT).code(), Some(0));
+}
+
 /// A connection to Graphite is turned over for its receipt after 5 s: a stop does not wait for that.
 #[test]
 fn told_to_stop_it_asks_for_its_receipts_at_once() {

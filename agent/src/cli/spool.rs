@@ -82,10 +82,9 @@ fn status(spool: &Inspection) -> Result<(), Failure> {
 fn verify(spool: &Inspection) -> Result<(), Failure> {
     let faults = spool.verify()?;
     let mut out = io::stdout().lock();
-    for fault in &faults {
-        writeln!(out, "{fault}")?;
-    }
     if !faults.is_empty() {
+        // Whether or not they are read to the end.
+        drop(faults.iter().try_for_each(|fault| writeln!(out, "{fault}")));
         return Err(anyhow::anyhow!("{} faults in the spool", faults.len()).into());
     }
     writeln!(out, "all is well: the books agree with the rows, and every batch with its checksum")?;
@@ -95,7 +94,7 @@ fn verify(spool: &Inspection) -> Result<(), Failure> {
 fn export(spool: &Inspection, numbers: bool) -> Result<(), Failure> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut unreadable = 0_u64;
-    spool.batches(|Held { number, queue, lines, .. }| match lines {
+    let shown = spool.batches(|Held { number, queue, lines, .. }| match lines {
         Ok(lines) if numbers => {
             let mut each = lines.split_inclusive(|&byte| byte == b'\n');
             each.try_for_each(|line| write!(out, "{number}\t{queue}\t").and_then(|()| out.write_all(line)))
@@ -103,12 +102,16 @@ fn export(spool: &Inspection, numbers: bool) -> Result<(), Failure> {
         Ok(lines) => out.write_all(&lines),
         Err(error) => {
             unreadable += 1;
-            writeln!(io::stderr(), "batch {number} cannot be read: {error}")
+            // If nobody can be told, the exit code tells.
+            drop(writeln!(io::stderr(), "batch {number} cannot be read: {error}"));
+            Ok(())
         }
-    })?;
-    out.flush()?;
+    });
     match unreadable {
-        0 => Ok(()),
+        0 => {
+            shown?;
+            Ok(out.flush()?)
+        }
         count => {
             Err(anyhow::anyhow!("{count} batches cannot be read; `packetboat spool verify` tells more")
                 .into())

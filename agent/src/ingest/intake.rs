@@ -273,9 +273,9 @@ impl Intake {
     }
 
     /// Puts a whole body by that cannot go on: how many a sender may bring a second does not bind it, the room
-    /// that the dead letters may have does.
+    /// that the dead letters may have does, whatever a queue's own limit is.
     pub async fn set_aside(&self, from: &Sender, reason: &str, body: &[u8]) -> Ticket {
-        self.room(DEFAULT_QUEUE).await;
+        self.0.desk.any_room().await;
         let reject = Reject {
             at_ms: self.0.clock.now_ms(),
             from: from.clone(),

@@ -165,8 +165,17 @@ impl Desk {
 
     /// Waits until the spool takes metrics for a queue. Cancel-safe.
     pub async fn room(&self, queue: usize) {
+        self.wait_until(|full| !full[queue]).await;
+    }
+
+    /// Waits until the spool takes metrics for any queue. Cancel-safe.
+    pub async fn any_room(&self) {
+        self.wait_until(|full| !full.iter().all(|&full| full)).await;
+    }
+
+    async fn wait_until(&self, has_room: impl Fn(&[bool]) -> bool) {
         // Once the thread has ended nothing is taken any more, until the process ends.
-        if self.full.clone().wait_for(|full| !full[queue]).await.is_err() {
+        if self.full.clone().wait_for(|full| has_room(full)).await.is_err() {
             std::future::pending().await
         }
     }

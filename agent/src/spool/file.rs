@@ -1,9 +1,9 @@
 //! The directory of a spool: whose it is, and whether the file in it is one of ours. Everything here
 //! happens before SQLite sees the file, because opening one with a hot WAL rewrites it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,6 +62,9 @@ pub enum OpenError {
         /// Its version.
         found: i32,
     },
+    /// It was read, and could not be shown.
+    #[error("cannot write what the spool holds to standard output")]
+    Output(#[source] io::Error),
     /// Anything else of the file system.
     #[error("{}: {cause}", path.display())]
     Io {
@@ -100,11 +103,14 @@ impl OpenError {
     pub(super) fn is_disk_full(&self) -> bool {
         match self {
             Self::Sqlite { cause, .. } => is_disk_full(cause),
-            Self::Io { cause, .. } => cause.kind() == io::ErrorKind::StorageFull,
+            Self::Io { cause, .. } => lacks_room(cause),
             _ => false,
         }
     }
 }
+
+/// What metrics tell of a host is not for everybody on it. As systemd makes the directory of the package's spools.
+const DIR_MODE: u32 = 0o750;
 
 /// The directory of a spool while it is ours. Dropping it releases the lock.
 #[derive(Debug)]
@@ -119,7 +125,8 @@ pub(super) struct SpoolFile {
 impl SpoolFile {
     /// Makes the directory if need be and marks this process as its owner.
     pub(super) fn lock(dir: &Path) -> Result<Self, OpenError> {
-        fs::create_dir_all(dir).map_err(|cause| OpenError::io(dir, cause))?;
+        let made = DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir);
+        made.map_err(|cause| OpenError::io(dir, cause))?;
         let path = dir.join("spool.lock");
         let mut lock = OpenOptions::new()
             .create(true)
@@ -217,6 +224,7 @@ impl SpoolFile {
         }
         drop(fs::remove_file(with_suffix(&path, "-shm")));
         self.create(&path)?;
+        tracing::warn!(file = %path.display(), "the spool's file is corrupt: what can be read of it is taken over");
         let mut db = self.open_existing().map_err(|cause| OpenError::sqlite(&path, cause))?;
         let salvaged = salvage::salvage(&aside, &mut db).map_err(|cause| OpenError::sqlite(&path, cause))?;
         tracing::error!(
@@ -268,6 +276,12 @@ pub(super) fn existing_database(dir: &Path) -> Result<PathBuf, OpenError> {
 pub(super) fn is_disk_full(error: &rusqlite::Error) -> bool {
     let Some(error) = error.sqlite_error() else { return false };
     error.code == ErrorCode::DiskFull || error.extended_code == ffi::SQLITE_IOERR_SHMSIZE
+}
+
+/// Whether an error means that the disk has no room, or none for our user. SQLite does not tell a quota from a
+/// broken disk: the room is claimed before, where the file system can promise any.
+pub(super) fn lacks_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Takes blocks of the disk without changing what the file holds. A file system that does not know how

@@ -81,7 +81,7 @@ impl Inspection {
             let Some(last) = slice.last() else { return Ok(()) };
             after = last.id;
             for letter in slice {
-                show(letter).map_err(|cause| OpenError::Io { path: self.path.clone(), cause })?;
+                show(letter).map_err(OpenError::Output)?;
             }
         }
     }
@@ -157,7 +157,7 @@ impl Inspection {
         // One batch to a read: so that none is long, whatever the batches hold.
         while let Some((id, held)) = self.held(after).map_err(|cause| self.failed(cause))? {
             after = id;
-            show(held).map_err(|cause| OpenError::Io { path: self.path.clone(), cause })?;
+            show(held).map_err(OpenError::Output)?;
         }
         Ok(())
     }

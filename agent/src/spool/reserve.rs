@@ -14,6 +14,8 @@ pub(super) struct Reserve {
     path: PathBuf,
     bytes: u64,
     is_held: bool,
+    /// The disk had room when it was given up: a quota has none, and only an attempt tells what it leaves.
+    is_quota: bool,
 }
 
 impl Reserve {
@@ -21,7 +23,7 @@ impl Reserve {
     /// error: it is tried again later.
     pub(super) fn take(path: PathBuf, bytes: u64) -> Self {
         let is_held = fs::metadata(&path).is_ok_and(|file| file.len() == bytes);
-        let mut reserve = Self { path, bytes, is_held };
+        let mut reserve = Self { path, bytes, is_held, is_quota: false };
         reserve.retake();
         reserve
     }
@@ -29,13 +31,14 @@ impl Reserve {
     /// Gives the room to the spool.
     pub(super) fn release(&mut self) -> io::Result<()> {
         self.is_held = false;
+        self.is_quota = disk_free_bytes(&self.path).is_ok_and(|free| free >= self.bytes * 2);
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// Takes the room again once the disk has twice as much; tells whether it is held.
+    /// Takes the room again once the disk has twice as much, and gives it to us; tells whether it is held.
     pub(super) fn retake(&mut self) -> bool {
         if !self.is_held && disk_free_bytes(&self.path).is_ok_and(|free| free >= self.bytes * 2) {
             self.is_held = self.allocate().is_ok();
@@ -49,10 +52,12 @@ impl Reserve {
 
     fn allocate(&self) -> io::Result<()> {
         let mut file = File::create(&self.path)?;
-        match fallocate(&file, FallocateFlags::empty(), 0, self.bytes) {
+        let attempted = if self.is_quota { 2 * self.bytes } else { self.bytes };
+        match fallocate(&file, FallocateFlags::empty(), 0, attempted) {
             Err(Errno::OPNOTSUPP) => io::copy(&mut io::repeat(0).take(self.bytes), &mut file).map(drop)?,
             done => done?,
         }
+        file.set_len(self.bytes)?;
         file.sync_all()
     }
 }

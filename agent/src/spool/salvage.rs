@@ -2,7 +2,6 @@
 //! written, and the dead letters. A batch whose deliveries cannot be read waits for every link again:
 //! twice is harmless, lost is not. What is lost is entered as such (see `balance`).
 
-use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -44,7 +43,7 @@ pub(super) fn salvage(from: &Path, into: &mut Connection) -> Result<Salvaged, ru
     // These say what is there now: they are counted anew with each batch that comes over.
     tx.execute("DELETE FROM tally WHERE reason IN ('backlog', 'aside')", [])?;
     let links = schema::link_rows(&tx)?;
-    for id in ids(&from) {
+    for id in Ids::of(&from) {
         match read(&from, id) {
             Ok(Some(batch)) => match take_over(&from, &tx, &links, id, &batch) {
                 Ok(()) => {
@@ -91,17 +90,92 @@ fn copy_table(from: &Connection, tx: &Connection, table: &str) -> Result<(), rus
     Ok(())
 }
 
-/// Every id that may be there. Each is looked up by itself, so that one damaged page hides only its
-/// own rows.
-fn ids(from: &Connection) -> RangeInclusive<i64> {
-    let bound = |function: &str, table: &str| {
-        from.query_row(&format!("SELECT {function}(id) FROM {table}"), [], |row| row.get::<_, Option<i64>>(0))
-            .ok()
-            .flatten()
-    };
-    let first = [bound("min", "batch"), bound("min", "body")].into_iter().flatten().min();
-    let last = [bound("max", "batch"), bound("max", "body")].into_iter().flatten().max();
-    first.unwrap_or(1)..=last.unwrap_or(0)
+/// Every id that may be there, in order. Behind one that cannot be looked for, each number may be one, so that a
+/// damaged page of rows hides only its own.
+struct Ids<'a> {
+    from: &'a Connection,
+    after: i64,
+    /// No number is tried beyond it.
+    last: i64,
+    /// Numbers tried one after the other.
+    tried: u32,
+}
+
+impl<'a> Ids<'a> {
+    /// A damaged page of rows hides fewer; one that leads to pages may hide as many as it likes, and they cannot be
+    /// read one by one either.
+    const TRIED_MAX: u32 = 65_536;
+
+    fn of(from: &'a Connection) -> Self {
+        let last = |table: &str| {
+            let last = from.query_row(&format!("SELECT max(id) FROM {table}"), [], |row| row.get(0)).ok();
+            last.map(|last: Option<i64>| last.unwrap_or(0))
+        };
+        // A batch needs both rows.
+        let last = [last("batch"), last("body")].into_iter().flatten().min();
+        Self { from, after: 0, last: last.unwrap_or(i64::MAX), tried: 0 }
+    }
+
+    /// The smallest id behind `after`; a batch needs both rows, so one that either table knows will do.
+    fn known(&self, after: i64) -> Result<Option<i64>, Damaged> {
+        match [self.known_to("batch", after), self.known_to("body", after)] {
+            [Ok(None), Ok(None)] => Ok(None),
+            found => found.into_iter().flatten().flatten().min().map(Some).ok_or(Damaged),
+        }
+    }
+
+    fn known_to(&self, table: &str, after: i64) -> Result<Option<i64>, Damaged> {
+        let mut next =
+            self.from.prepare_cached(&format!("SELECT id FROM {table} WHERE id > ?1 ORDER BY id LIMIT 1"))?;
+        match next.query_row([after], |row| row.get(0)).optional()? {
+            // SQLite takes a page at its word that its rows are in order.
+            Some(id) if id <= after => Err(Damaged),
+            id => Ok(id),
+        }
+    }
+
+    /// The smallest id that is known behind the damage.
+    fn behind_damage(&self) -> Option<i64> {
+        let (mut damaged, mut step) = (self.after, 1_i64);
+        let mut known = loop {
+            let number = damaged.checked_add(step).filter(|number| *number <= self.last)?;
+            if self.known(number).is_ok() {
+                break number;
+            }
+            (damaged, step) = (number, step.saturating_mul(2));
+        };
+        while known - damaged > 1 {
+            let between = damaged + (known - damaged) / 2;
+            match self.known(between) {
+                Ok(_) => known = between,
+                Err(Damaged) => damaged = between,
+            }
+        }
+        self.known(known).ok().flatten()
+    }
+}
+
+impl Iterator for Ids<'_> {
+    type Item = i64;
+
+    fn next(&mut self) -> Option<i64> {
+        let next = match self.known(self.after) {
+            Ok(next) => {
+                self.tried = 0;
+                next?
+            }
+            Err(Damaged) if self.tried < Self::TRIED_MAX => {
+                self.tried += 1;
+                self.after.checked_add(1).filter(|next| *next <= self.last)?
+            }
+            Err(Damaged) => {
+                self.tried = 0;
+                self.behind_damage()?
+            }
+        };
+        self.after = next;
+        Some(next)
+    }
 }
 
 /// A batch whose bytes are those that were written.
@@ -197,4 +271,88 @@ fn deliveries(from: &Connection, links: &[i64], id: i64) -> Result<Vec<Delivery>
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::ops::RangeInclusive;
+    use std::path::PathBuf;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const PAGE_BYTES: usize = 4096;
+
+    /// Both tables with these ids and nothing else, and their file.
+    fn tables(ids: RangeInclusive<i64>, step: usize) -> (TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tables.db");
+        let db = Connection::open(&path).unwrap();
+        for table in ["batch", "body"] {
+            db.execute(&format!("CREATE TABLE {table} (id INTEGER PRIMARY KEY)"), []).unwrap();
+            for id in ids.clone().step_by(step) {
+                db.execute(&format!("INSERT INTO {table} VALUES (?1)"), [id]).unwrap();
+            }
+        }
+        (dir, path)
+    }
+
+    fn root(path: &Path, table: &str) -> usize {
+        let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+        Connection::open(path).unwrap().query_row(sql, [table], |row| row.get(0)).unwrap()
+    }
+
+    /// The newest page is the likeliest.
+    #[test]
+    fn behind_a_damaged_last_page_nothing_is_tried_that_the_other_table_does_not_know() {
+        const LAST: i64 = 5000;
+        let (_dir, path) = tables(1..=LAST, 1);
+        let mut file = fs::read(&path).unwrap();
+        let page = &file[(root(&path, "batch") - 1) * PAGE_BYTES..][..PAGE_BYTES];
+        let last_child = u32::from_be_bytes(page[8..12].try_into().unwrap());
+        let damaged = (usize::try_from(last_child).unwrap() - 1) * PAGE_BYTES;
+        file[damaged..][..PAGE_BYTES].fill(0xa5);
+        fs::write(&path, file).unwrap();
+        assert!(Ids::of(&Connection::open(&path).unwrap()).eq(1..=LAST));
+    }
+
+    #[test]
+    fn a_page_out_of_order_is_walked_once() {
+        let (_dir, path) = tables(5..=13, 4);
+        let mut file = fs::read(&path).unwrap();
+        for table in ["batch", "body"] {
+            let page = (root(&path, table) - 1) * PAGE_BYTES;
+            // A cell: the length of the record, the row's id, and a record of one NULL.
+            let cell = file[page..][..PAGE_BYTES].windows(4).position(|cell| cell == [2, 13, 2, 0]).unwrap();
+            file[page + cell + 1] = 3;
+        }
+        fs::write(&path, file).unwrap();
+        let db = Connection::open(&path).unwrap();
+        assert_eq!(Ids::of(&db).take(100).collect::<Vec<_>>(), [5, 9]);
+    }
+
+    /// However the next id is looked for: one number after the other, or with growing steps.
+    #[test]
+    fn nothing_behind_a_damaged_page_is_stepped_over() {
+        const LAST: i64 = 5000;
+        let (_dir, path) = tables(1..=LAST, 1);
+        let mut file = fs::read(&path).unwrap();
+        for table in ["batch", "body"] {
+            let page = &file[(root(&path, table) - 1) * PAGE_BYTES..][..PAGE_BYTES];
+            let first = usize::from(u16::from_be_bytes([page[12], page[13]]));
+            let child = u32::from_be_bytes(page[first..first + 4].try_into().unwrap());
+            let damaged = (usize::try_from(child).unwrap() - 1) * PAGE_BYTES;
+            file[damaged..][..PAGE_BYTES].fill(0xa5);
+        }
+        fs::write(&path, file).unwrap();
+        let db = Connection::open(&path).unwrap();
+        let mut leap = Ids { tried: Ids::TRIED_MAX, ..Ids::of(&db) };
+        let first = leap.next().unwrap();
+        assert!((2..LAST).contains(&first), "{first}");
+        assert_eq!(Ids::of(&db).known(first - 2).ok(), None);
+        assert!(leap.eq(first + 1..=LAST));
+        assert!(Ids::of(&db).eq(1..=LAST));
+    }
 }

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::ingest::{Input, line};
-use crate::spool::{DeskWorker, Spool, SpoolConfig, SpoolSource};
+use crate::spool::{DeskWorker, QueueConfig, Spool, SpoolConfig, SpoolSource};
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// Of a backlog; longer than any test waits.
@@ -28,9 +28,13 @@ impl Agent {
     }
 
     fn with_limit(max_size_bytes: u64) -> Self {
+        Self::with(|config| config.max_size_bytes = Some(max_size_bytes))
+    }
+
+    fn with(set: impl FnOnce(&mut SpoolConfig)) -> Self {
         let dir = TempDir::new().unwrap();
-        let max_size_bytes = Some(max_size_bytes);
-        let config = SpoolConfig { max_size_bytes, ..SpoolConfig::for_test(dir.path()) };
+        let mut config = SpoolConfig::for_test(dir.path());
+        set(&mut config);
         let (clock, metrics) = (Clock::system(), Arc::new(Metrics::new().unwrap()));
         let spool = Spool::open(config, clock.now_ms()).unwrap();
         let (desk, worker) = Desk::new(spool, Arc::clone(&metrics), clock.clone());
@@ -98,6 +102,20 @@ async fn whoever_cannot_wait_for_room_is_not_made_to() {
     let from = Sender { input: Input::Udp, peer: "udp".into() };
     assert!(intake.accept(&from, DEFAULT_QUEUE, &mut checked(1)).now_or_never().is_none());
     assert!(intake.take(&from, DEFAULT_QUEUE, &mut checked(1)).now_or_never().is_some());
+}
+
+/// Or a link to a broker would stand still behind one bad message.
+#[tokio::test]
+async fn what_is_set_aside_of_one_queue_does_not_wait_for_another() {
+    let Agent { intake, worker: _worker, desk: _desk, _dir } = Agent::with(|config| {
+        let limited = QueueConfig { refuse_at_bytes: Some(0), ..config.queues[0].clone() };
+        let other = std::mem::replace(&mut config.queues[0], limited);
+        config.queues.push(QueueConfig { name: "/queue/other".to_owned(), ..other });
+    });
+    assert_eq!(*intake.full(), [true, false]);
+    assert!(
+        intake.set_aside(&sender("broker"), "its bytes are damaged", b"a 1 1\n").now_or_never().is_some()
+    );
 }
 
 /// Lines that come between the commit of those before them and their way to the link.

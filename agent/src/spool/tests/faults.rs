@@ -205,6 +205,21 @@ fn a_batch_that_is_lost_to_a_corrupt_file_is_entered_as_dropped() {
     assert_eq!(after.accepted, before.accepted);
 }
 
+/// What was set aside long ago keeps its number, and most of what came since is gone.
+#[test]
+fn a_salvage_steps_over_the_numbers_that_are_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(config(dir.path()), 0).unwrap();
+    (1..=2).for_each(|number| append_now(&mut spool, &format!("m{number} 1 1\n")));
+    spool.db.pragma_update(None, "foreign_keys", false).unwrap();
+    for (table, column) in [("body", "id"), ("batch", "id"), ("delivery", "batch")] {
+        let far = format!("UPDATE {table} SET {column} = 1 << 60 WHERE {column} = 2");
+        assert_eq!(spool.db.execute(&far, []).unwrap(), 1);
+    }
+    replace(&mut spool);
+    assert_eq!(spool.report().unwrap().links[0].backlog.lines, 2);
+}
+
 /// Writes over the root of a table, under a spool that goes on.
 fn damage_table(spool: &Spool, dir: &Path, table: &str) {
     spool.db.pragma(None, "wal_checkpoint", "TRUNCATE", |_| Ok(())).unwrap();

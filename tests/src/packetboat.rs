@@ -14,7 +14,7 @@ use crate::scratch::Scratch;
 use crate::wait::until;
 
 const READY_LIMIT: Duration = Duration::from_secs(30);
-const HTTP_LIMIT: Duration = Duration::from_secs(5);
+const HTTP_LIMIT: Duration = Duration::from_secs(30);
 
 /// The binary: `PACKETBOAT_BINARY`, or the one that was built beside this test.
 ///

@@ -84,6 +84,7 @@ fn keeps_a_receipted_message_over_kill_and_stop(kind: Kind) {
     let mut broker = Broker::start(kind);
     let queue = fresh_queue("instruments");
     broker.connect().send(&queue, b"kept").unwrap();
+    broker.has_on_disk(&queue);
     broker.kill();
     assert!(TcpStream::connect(broker.address()).is_err(), "{kind} listens after kill -9");
     broker.restart();
@@ -193,6 +194,8 @@ fn a_stalled_sink_gives_no_receipt_and_a_reset_one_confirms_nothing() {
     let points = Points::new("instruments.stall", 1, 100);
     sink.proxy().hold();
     let mut client = TcpStream::connect(sink.address()).unwrap();
+    let standing = || sink.proxy().standing();
+    until(LIMIT, "the connection", || when(standing() == 1, standing()));
     client.write_all(points.lines(points.all()).as_bytes()).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     client.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
@@ -347,7 +350,7 @@ fn a_narrow_proxy_carries_what_it_may_and_no_more() {
     assert_eq!(reading.join().unwrap(), BYTES);
     let elapsed = started.elapsed().unwrap();
     // A busy machine may take longer.
-    assert!((Duration::from_secs(1)..Duration::from_secs(5)).contains(&elapsed), "{elapsed:?}");
+    assert!((Duration::from_secs(1)..Duration::from_secs(20)).contains(&elapsed), "{elapsed:?}");
 }
 
 // Processes and ports.

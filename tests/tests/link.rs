@@ -84,6 +84,7 @@ fn a_link_on_which_nothing_moves_any_more_is_dialled_again() {
     let points = Points::new("blackhole", 100, 2_000);
     plaintext(berth.graphite(), &points, 0..1_000).unwrap();
     wait_for_lines(&upstream, 1_000);
+    wait_for_drained(&agent);
 
     // Neither FIN nor RST: only heart-beats tell.
     way.hold();
@@ -141,9 +142,12 @@ fn a_link_that_is_told_to_stop_says_goodbye_after_its_last_receipt() {
     wait_for_lines(&upstream, points.count());
     assert!(agent.terminate(LIMIT).success());
     check(&upstream, &points);
+    until(LIMIT, "the goodbye", || {
+        let heard = heard.lock().unwrap();
+        when(heard.last().is_some_and(|command| command == "DISCONNECT"), format!("{heard:?}"))
+    });
     let heard = heard.lock().unwrap();
     assert_eq!(heard.iter().filter(|command| *command == "DISCONNECT").count(), 1, "{heard:?}");
-    assert_eq!(heard.last().map(String::as_str), Some("DISCONNECT"), "{heard:?}");
 }
 
 #[test]
@@ -243,10 +247,11 @@ fn an_upstream_that_always_closes_is_dialled_gently() {
         ("closes-after", |_| Answer::YesAndClose),
         ("closes-at-send", |frame| if frame.command == "SEND" { Answer::Close } else { Answer::Yes }),
     ];
+    // A process that one thread starts may hold for a moment what another looks for a free port with.
+    let places = closings.map(|(name, closing)| (name, Berth::new(name), Upstream::new(closing)));
     std::thread::scope(|scope| {
-        for (name, closing) in closings {
+        for (name, berth, upstream) in places {
             scope.spawn(move || {
-                let (berth, upstream) = (Berth::new(name), Upstream::new(closing));
                 let mut agent = agent(&berth, &[upstream.address()], "");
                 let points = Points::new(name, 100, 1_000);
                 plaintext(berth.graphite(), &points, points.all()).unwrap();

@@ -9,6 +9,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tests::load::plaintext;
@@ -31,6 +32,8 @@ const DIAL_LIMIT: Duration = Duration::from_secs(1);
 const STOMP: u16 = 61613;
 const GRAPHITE: u16 = 2003;
 const HTTP: u16 = 9613;
+/// Points sent at a time until there is the hole: few, so that they last however late it is.
+const PART: usize = 20;
 
 /// Where a host's own producers find its agent.
 const PLAINTEXT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), GRAPHITE);
@@ -196,17 +199,31 @@ fn goes_through_a_black_hole(
     let points = Points::bulky("through", 200, short_or_full(20_000, 100_000));
     let beside = Points::new("beside", 100, 1_000);
     dialler.wait_for_link(link, true, LIMIT);
-    let before_the_hole = points.count() / 2;
-    std::thread::scope(|scope| {
-        let producer = scope.spawn(|| sender.produces(&points, 0..before_the_hole));
-        mesh.wait_for_points(before_the_hole / 5);
+    let (half, is_hole) = (points.count() / 2, AtomicBool::new(false));
+    let sent = std::thread::scope(|scope| {
+        let producer = scope.spawn(|| {
+            sender.produces(&points, 0..half);
+            let mut sent = half;
+            // Some are sent after the hole, too.
+            while sent < points.count() {
+                let is_last = is_hole.load(Ordering::SeqCst);
+                sender.produces(&points, sent..sent + PART);
+                sent += PART;
+                if is_last {
+                    break;
+                }
+            }
+            sent
+        });
+        mesh.wait_for_points(half / 5);
         // Packets are on their way.
         mesh.network.blackhole(&mesh.eu.host, &sender.host);
-        producer.join().unwrap();
+        is_hole.store(true, Ordering::SeqCst);
+        producer.join().unwrap()
     });
     let begun = Instant::now();
     assert!(sender.backlog(backlog) > 0, "the hole came after all");
-    sender.produces(&points, before_the_hole..points.count());
+    sender.produces(&points, sent..points.count());
     dialler.wait_for_link(link, false, NOTICE_LIMIT);
     assert!(begun.elapsed() > NOTICE_MIN, "{:?}", begun.elapsed());
 

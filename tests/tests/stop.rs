@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tests::berth::{Berth, LINK};
@@ -17,6 +17,8 @@ use tests::stomp::Stomp;
 use tests::wait::{until, when};
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// Less than the 10 s that a stop gives to what is on its way.
+const SOON: Duration = Duration::from_secs(9);
 /// More than can be taken while the agent is told to stop, and still reads for half a second.
 const POINTS: usize = 400_000;
 
@@ -76,21 +78,31 @@ fn it_goes_on_and_stops_in_order_though_nothing_can_be_logged() {
 
 /// A connection to Graphite is turned over for its receipt after 5 s: a stop does not wait for that.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "how long a stop takes is real time")]
 fn told_to_stop_it_asks_for_its_receipts_at_once() {
     let berth = Berth::new("stop-soon");
     let mut agent = berth.agent(&topology(&berth));
-    let points = Points::new("soon", 500, 5_000);
-    plaintext(berth.graphite(), &points, points.all()).unwrap();
-    until(LIMIT, "every line on its way", || {
-        let lines = berth.sink.ledger().distinct();
-        when(lines == points.count(), lines)
+    let points = Points::new("soon", 500, 3 * 5_000);
+    let mut parts = points.all().step_by(5_000).map(|start| start..start + 5_000);
+    // A busy machine may be late. An agent that waits for that age is late each time.
+    let is_soon = parts.any(|part| {
+        plaintext(berth.graphite(), &points, part.clone()).unwrap();
+        until(LIMIT, "every line on its way", || {
+            let lines = berth.sink.ledger().distinct();
+            when(lines == part.end, lines)
+        });
+        let told = Instant::now();
+        assert_eq!(agent.terminate(LIMIT).code(), Some(0));
+        let lasted = told.elapsed();
+        assert_eq!(berth.sink.ledger().confirmed_count(), part.end);
+        agent.restart();
+        agent.ready();
+        assert_eq!(agent.backlog(LINK), 0);
+        lasted < Duration::from_secs(4)
     });
-    assert_eq!(agent.terminate(Duration::from_secs(4)).code(), Some(0));
-    assert_eq!(berth.sink.ledger().confirmed_count(), points.count());
-    agent.restart();
-    agent.ready();
-    assert_eq!(agent.backlog(LINK), 0);
-    check(&berth, &mut agent, &points, &points.all().collect());
+    assert!(is_soon, "it waits for the age of its connection");
+    let taken: HashSet<usize> = (0..berth.sink.ledger().confirmed_count()).collect();
+    check(&berth, &mut agent, &points, &taken);
 }
 
 /// Without this systemd would kill it, and what was confirmed last would be sent again.
@@ -119,7 +131,7 @@ fn told_twice_it_ends_at_once_and_keeps_what_it_has() {
     agent.signal(Signal::TERM);
     until(LIMIT, "the agent to be stopping", || when(agent.log().contains("stopping"), "it is not"));
     agent.signal(Signal::INT);
-    assert_eq!(agent.wait(Duration::from_secs(5)).code(), Some(1));
+    assert_eq!(agent.wait(SOON).code(), Some(1));
     assert!(agent.log().contains("stopped at once by a second signal"), "{}", agent.log());
 
     berth.sink.proxy().mend();
@@ -154,7 +166,7 @@ fn with_its_link_down_it_stops_at_once() {
     let mut agent = berth.agent(&topology(&berth));
     let points = Points::new("down", 500, 5_000);
     plaintext(berth.graphite(), &points, points.all()).unwrap();
-    assert_eq!(agent.terminate(Duration::from_secs(5)).code(), Some(0));
+    assert_eq!(agent.terminate(SOON).code(), Some(0));
 }
 
 fn taken(receipted: &Receipted, fins: Vec<usize>) -> HashSet<usize> {

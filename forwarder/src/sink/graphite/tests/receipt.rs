@@ -1,9 +1,17 @@
 //! What counts as Graphite's receipt, and what does not.
 
+use std::time::Duration;
+
+use super::super::PoolLimits;
 use super::super::receiver::{Gate, Receiver};
 use super::{Rig, first, limits, reads_all};
 use crate::lease::LeaseKey;
-use crate::sink::Event;
+use crate::sink::{Event, Sink};
+
+/// However late a FIN comes, it is not in answer to a half-close.
+fn ageless() -> PoolLimits {
+    PoolLimits { turnover_age: Duration::from_secs(3600), ..limits() }
+}
 
 #[tokio::test]
 async fn the_fin_that_answers_confirms_all_leases_in_order() {
@@ -22,10 +30,11 @@ async fn the_fin_that_answers_confirms_all_leases_in_order() {
 #[tokio::test]
 async fn an_early_fin_loses_them_even_if_all_was_read() {
     let receiver = Receiver::start(first(|mut peer| drop(peer.line())));
-    let mut rig = Rig::to(&receiver, 1, limits()).await;
+    let mut rig = Rig::to(&receiver, 1, ageless()).await;
     rig.send_lines([1]).await;
     let lease = rig.lost().await;
     assert!(rig.health.last_error().expect("an error").contains("before our half-close"));
+    rig.pool.hurry();
     rig.send(lease).await;
     assert_eq!(rig.confirmed().await, 1);
     assert_eq!(receiver.lines().len(), 2);
@@ -38,9 +47,12 @@ async fn an_early_fin_of_one_who_still_reads_loses_them() {
         peer.half_close();
         peer.read_to_fin();
     }));
-    let mut rig = Rig::to(&receiver, 1, limits()).await;
+    let mut rig = Rig::to(&receiver, 1, ageless()).await;
     rig.send_lines([1]).await;
-    assert_eq!(rig.persist(1).await, 1);
+    let lease = rig.lost().await;
+    rig.pool.hurry();
+    rig.send(lease).await;
+    assert_eq!(rig.confirmed().await, 1);
 }
 
 #[tokio::test]
@@ -82,9 +94,11 @@ async fn the_fin_of_a_graphite_that_shuts_down_over_unread_bytes_loses_them() {
             peer.read_to_fin();
         }
     });
-    let mut rig = Rig::to(&receiver, 1, limits()).await;
+    let patient = PoolLimits { witness_after: Duration::from_secs(1), ..limits() };
+    let mut rig = Rig::to(&receiver, 1, patient).await;
     rig.send_lines([1]).await;
     rig.until(|rig| rig.pool.closing.iter().any(|(_, c)| c.is_half_closed())).await;
+    rig.until(|_| receiver.accepted() == 2).await;
     gate.open();
     let lease = rig.lost().await;
     assert!(receiver.lines().is_empty());

@@ -65,7 +65,8 @@ async fn bytes_turn_a_connection_over() {
 #[tokio::test]
 async fn in_a_hurry_all_connections_are_turned_over_at_once() {
     let receiver = Receiver::start(reads_all());
-    let ageless = PoolLimits { turnover_age: Duration::from_secs(3600), ..limits() };
+    let hour = Duration::from_secs(3600);
+    let ageless = PoolLimits { turnover_age: hour, dry_after: hour, ..limits() };
     let mut rig = Rig::to(&receiver, 3, ageless).await;
     rig.until(|rig| rig.health.connections() == 3).await;
     for key in 0..300 {

@@ -44,14 +44,21 @@ fn every_figure_is_measured() {
     }
     has("latency at 10,000 lines/s", &["p50 ms", "p99 ms", "% of a core"]);
     has("disk", &["B/line", "share of raw, tagged"]);
-    for lines in [2, 20] {
+    for lines in [1, 2, 20] {
         let units = [
+            "CPU s/M lines taken in",
+            "CPU s/M lines drained",
             "s from start to first line",
             "lines/s drained",
             "peak RSS MiB, filling",
             "peak RSS MiB, draining",
         ];
         has(&format!("with a backlog of {lines} M lines"), &units);
+    }
+    for lines in [2, 20] {
+        let units = ["CPU to take in a line", "CPU to drain a line", "drain rate"];
+        let units = units.map(|unit| format!("{unit}, of the backlog before"));
+        has(&format!("with a backlog of {lines} M lines"), &units.each_ref().map(String::as_str));
     }
     has("idle", &["% of a core", "RSS MiB"]);
     for connections in ["1 connection", "1000 connections"] {

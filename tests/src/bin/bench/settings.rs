@@ -22,7 +22,7 @@ pub(crate) struct Settings {
     /// How much of everything: lines, connections, seconds.
     #[arg(long, default_value = "1", value_name = "FACTOR")]
     pub(crate) scale: f64,
-    /// The largest backlog, too: 200 M lines, 2 GB of disk.
+    /// The largest backlogs, too: 200 M and 500 M lines, 5 GB of disk.
     #[arg(long)]
     pub(crate) large: bool,
     /// JSON lines in place of the table.

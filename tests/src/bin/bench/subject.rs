@@ -64,7 +64,8 @@ impl Subject {
 
     fn start(name: &'static str, queue: &str, brokers: &str, rest: &[&str], others: &str) -> Self {
         let (scratch, station) = (Scratch::new("bench"), Station::new(name));
-        let entry = station.entry(&scratch, rest);
+        // The largest backlogs are beyond the default.
+        let entry = station.entry(&scratch, rest).replace("spool: { ", "spool: { max_size: 16GiB, ");
         let topology = format!("mesh: bench\nqueue: {queue}\n{brokers}agents:\n{entry}{others}");
         let topology = scratch.write("topology.yaml", &topology);
         let agent = station.start(&topology, &scratch);

@@ -133,7 +133,11 @@ impl<'c> Drafts<'c> {
             ports.take(&consumer.host, &consumer.listeners);
         }
         spools::check_dirs(&agents);
-        let brokers: Vec<_> = self.brokers.iter().map(|(name, _)| *name).collect();
+        let urls = |broker: &'_ Checked<StompUpstream>| {
+            broker.as_ref().map_or_else(|_| Vec::new(), |broker| broker.endpoints.clone())
+        };
+        let brokers: Vec<_> = self.brokers.iter().map(|(name, broker)| (*name, urls(broker))).collect();
+        let brokers: Vec<_> = brokers.iter().map(|(name, urls)| (*name, urls.as_slice())).collect();
         let consumers: Vec<_> = self.consumers.iter().flatten().collect();
         cycles::check(&agents, &consumers, &brokers, queues);
         for agent in &agents {

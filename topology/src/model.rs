@@ -200,6 +200,10 @@ pub struct User {
     pub node: Option<String>,
 }
 
+/// The most that checking a passcode may cost: KiB of memory, passes over it, lanes. Two are checked at a time, and
+/// with all of it one takes about a second; more lanes would only make hashes that others cannot check.
+pub const PASSCODE_COSTS_MAX: [u32; 3] = [64 * 1024, 10, 16];
+
 /// A hashed passcode. Its `Debug` does not show the hash.
 #[derive(Clone, PartialEq, Eq)]
 pub enum PasscodeHash {
@@ -235,12 +239,15 @@ pub struct Listen {
     pub https: Option<SocketAddr>,
 }
 
+/// The limit of a spool that has none of its own: at most this, and at most half of what is free on its disk.
+pub const SPOOL_BYTES_UNLESS_SAID: u64 = 4 << 30;
+
 /// The durable queue of one agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpoolSettings {
     /// The directory that holds it; one owner at a time.
     pub dir: PathBuf,
-    /// Limit on pages in use plus WAL; `None`: 4 GiB, at most half of what is free on the disk.
+    /// Limit on pages in use plus WAL; `None`: see [`SPOOL_BYTES_UNLESS_SAID`].
     pub max_size_bytes: Option<u64>,
     /// What happens at the limit.
     pub when_full: WhenFull,

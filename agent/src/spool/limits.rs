@@ -1,10 +1,9 @@
 //! When a spool is full, and how much of the disk it sets apart. Pure.
 
-use topology::model::WhenFull;
+use topology::model::{SPOOL_BYTES_UNLESS_SAID, WhenFull};
 
 const MIB: u64 = 1024 * 1024;
 pub(super) const PAGE_BYTES: u64 = 4096;
-const DEFAULT_MAX_SIZE_BYTES: u64 = 4 * 1024 * MIB;
 /// What is set apart so that confirm, delete and checkpoint succeed on a full disk.
 const RESERVE_BYTES: u64 = 64 * MIB;
 /// What may still be on its way into the spool when it closes.
@@ -34,7 +33,7 @@ pub(super) struct Usage {
 impl Limits {
     /// Without a declared size it is 4 GiB, at most half of what is free.
     pub(super) fn new(max_size_bytes: Option<u64>, when_full: WhenFull, disk_free_bytes: u64) -> Self {
-        let max_size_bytes = max_size_bytes.unwrap_or(DEFAULT_MAX_SIZE_BYTES.min(disk_free_bytes / 2));
+        let max_size_bytes = max_size_bytes.unwrap_or(SPOOL_BYTES_UNLESS_SAID.min(disk_free_bytes / 2));
         Self {
             max_size_bytes,
             close_at_bytes: max_size_bytes - MARGIN_BYTES.min(max_size_bytes / 8),

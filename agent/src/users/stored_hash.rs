@@ -7,13 +7,8 @@ use argon2::password_hash::phc::Output;
 use argon2::{
     ARGON2ID_IDENT, Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version,
 };
+use topology::model::PASSCODE_COSTS_MAX;
 
-/// The most memory that a check may take. Two run at a time.
-const MEMORY_KIB_MAX: u32 = 64 * 1024;
-/// The most passes over that memory: with all of it they take about a second.
-const PASSES_MAX: u32 = 10;
-/// The most lanes; more would only make hashes that others cannot check.
-const LANES_MAX: u32 = 16;
 /// A shorter output would be met by chance, or by a mistake.
 const OUTPUT_BYTES_MIN: usize = 16;
 /// What a new hash costs: 19 MiB and 2 passes, as OWASP recommends.
@@ -69,11 +64,8 @@ impl StoredHash {
         if !is_whole {
             return Err(HashFault::Form);
         }
-        for (what, asked, max) in [
-            ("m", params.m_cost(), MEMORY_KIB_MAX),
-            ("t", params.t_cost(), PASSES_MAX),
-            ("p", params.p_cost(), LANES_MAX),
-        ] {
+        let costs = [("m", params.m_cost()), ("t", params.t_cost()), ("p", params.p_cost())];
+        for ((what, asked), max) in costs.into_iter().zip(PASSCODE_COSTS_MAX) {
             if asked > max {
                 return Err(HashFault::Cost { what, asked, max });
             }

@@ -1,6 +1,6 @@
 //! Hosts, ports and URLs, read from text. Nothing is resolved here.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::book::Complaint;
 use crate::model::Endpoint;
@@ -101,6 +101,17 @@ fn port(digits: &str) -> Result<u16, Complaint> {
 
 /// A DNS name or an IP address; IPv6 with or without brackets, given back without.
 pub(crate) fn host(text: &str) -> Result<String, Complaint> {
+    let host = name_or_address(text)?;
+    if host.parse().is_ok_and(|ip: IpAddr| ip.to_canonical().is_unspecified()) {
+        return Err(Complaint::new(
+            format!("`{}` is where one listens, and each who dials it reaches itself", plain(text)),
+            "write the name or the address by which others reach it",
+        ));
+    }
+    Ok(host)
+}
+
+fn name_or_address(text: &str) -> Result<String, Complaint> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     if let Ok(address) = bare.unwrap_or(text).parse::<Ipv6Addr>() {
         return Ok(address.to_string());
@@ -162,6 +173,20 @@ mod tests {
 
     fn check_broker(url: &str, expected: &str) {
         assert_eq!(broker_url(url).unwrap().0.to_string(), expected);
+    }
+
+    #[test]
+    fn where_one_listens_is_no_way_to_reach_anybody() {
+        for unspecified in ["0.0.0.0", "::", "[::]", "::ffff:0.0.0.0"] {
+            assert_eq!(
+                complaint(host(unspecified)),
+                format!(
+                    "`{unspecified}` is where one listens, and each who dials it reaches itself; write the name or the \
+                     address by which others reach it"
+                )
+            );
+        }
+        assert!(complaint(broker_url("stomp://0.0.0.0:61613")).starts_with("`0.0.0.0` is where one listens"));
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! Cycles of `forward`, `collect` and what is written into a Graphite that is an agent's own listener: what goes
-//! round never arrives.
+//! Cycles of `forward`, `collect` and what is sent to a Graphite, or a broker, that is an agent's own listener: what
+//! goes round never arrives.
 
 use std::collections::HashMap;
 
 use super::agents::AgentDraft;
 use super::book::Checked;
 use super::consumers::ConsumerDraft;
-use super::listeners::Listener;
+use super::listeners::{Listener, Listeners};
 use super::machines;
 use super::value::Value;
 use crate::model::{Endpoint, Queue};
@@ -30,7 +30,7 @@ enum Mark {
 pub(crate) fn check(
     agents: &[&AgentDraft<'_>],
     consumers: &[&ConsumerDraft<'_>],
-    brokers: &[&str],
+    brokers: &[(&str, &[Endpoint])],
     queues: &[Queue],
 ) {
     let edges = Edges::of(agents, consumers, brokers, queues);
@@ -53,15 +53,44 @@ enum Place<'d, 'c> {
     Forward(&'d Value<'c>),
     /// Of an agent that collects, or to a broker.
     Other(&'d Value<'c>),
-    /// To what is said to be a Graphite, and is the plaintext listener of this agent.
-    Graphite(&'d Value<'c>, &'d AgentDraft<'c>),
+    /// To what is said to be a Graphite, or a broker, and is this listener of an agent.
+    Listener(&'d Value<'c>, &'d Listener<'c>, Said),
+}
+
+/// What an address in the file is said to be.
+#[derive(Clone, Copy)]
+enum Said {
+    Graphite,
+    Broker,
+}
+
+impl Said {
+    /// The listeners of an agent that may be meant.
+    fn listeners<'d, 'c>(self, all: &'d Listeners<'c>) -> impl Iterator<Item = &'d Listener<'c>> {
+        let meant = match self {
+            Self::Graphite => [&all.graphite, &all.graphite_tls],
+            Self::Broker => [&all.stomp, &all.stomp_tls],
+        };
+        meant.into_iter().filter_map(|listener| listener.as_ref().ok()?.as_ref())
+    }
+
+    fn mend(self) -> &'static str {
+        match self {
+            Self::Graphite => {
+                "name the address of a Graphite, and give that listener another port if they share a machine"
+            }
+            Self::Broker => {
+                "write the address of a broker into its `urls`, and give that listener another port if they share a machine"
+            }
+        }
+    }
 }
 
 impl<'d, 'c> Edges<'d, 'c> {
     fn of(
         agents: &[&'d AgentDraft<'c>],
         consumers: &[&'d ConsumerDraft<'c>],
-        brokers: &[&str],
+        brokers: &[(&str, &[Endpoint])],
         queues: &[Queue],
     ) -> Edges<'d, 'c> {
         let mut numbers: HashMap<(&'c str, String), usize> = HashMap::new();
@@ -81,7 +110,10 @@ impl<'d, 'c> Edges<'d, 'c> {
                         edges.add(number, to, place(link.to()));
                     }
                 }
-                edges.add_graphite(number, &agent.host, link.graphite(), link.to(), agents);
+                edges.add_listener(number, &agent.host, link.graphite(), link.to(), Said::Graphite, agents);
+                for (_, urls) in brokers.iter().filter(|(name, _)| link.nodes().any(|to| to == *name)) {
+                    edges.add_listener(number, &agent.host, urls, link.to(), Said::Broker, agents);
+                }
             }
             for collect in &agent.collects {
                 let Some(queue) = collect.queue(queues) else { continue };
@@ -94,31 +126,36 @@ impl<'d, 'c> Edges<'d, 'c> {
             let Some((from, queue)) = consumer.from().zip(consumer.queue(queues)) else { continue };
             if let Some(from) = edges.node(&mut numbers, brokers, from, queue) {
                 let at = consumer.graphite_at();
-                edges.add_graphite(from, &consumer.host, consumer.endpoints(), at, agents);
+                edges.add_listener(from, &consumer.host, consumer.endpoints(), at, Said::Graphite, agents);
             }
         }
         edges
     }
 
-    /// From a node to each agent whose plaintext listener is one of `endpoints`, seen from `host`.
-    fn add_graphite(
+    /// From a node to each agent of which one of `endpoints`, seen from `host`, is a listener for what they are
+    /// said to be.
+    fn add_listener(
         &mut self,
         from: usize,
         host: &Checked<Option<String>>,
         endpoints: &[Endpoint],
         at: &'d Value<'c>,
+        said: Said,
         agents: &[&'d AgentDraft<'c>],
     ) {
         let Ok(host) = host else { return };
         for (to, agent) in agents.iter().enumerate() {
-            let listener = agent.listeners.as_ref().ok().and_then(|all| all.graphite.as_ref().ok()?.as_ref());
-            let (Some(listener), Ok(its_host)) = (listener, &agent.host) else { continue };
-            let is_there = |endpoint: &Endpoint| {
+            let (Ok(listeners), Ok(its_host)) = (&agent.listeners, &agent.host) else { continue };
+            let is_there = |listener: &&Listener<'_>, endpoint: &Endpoint| {
                 endpoint.port == listener.addr.port()
                     && machines::leads_to(&endpoint.host, host.as_deref(), listener.ip(), its_host.as_deref())
             };
-            if endpoints.iter().any(is_there) && self.from[from].iter().all(|(known, _)| *known != to) {
-                self.from[from].push((to, Place::Graphite(at, agent)));
+            let met =
+                said.listeners(listeners).find(|listener| endpoints.iter().any(|it| is_there(listener, it)));
+            if let Some(listener) = met
+                && self.from[from].iter().all(|(known, _)| *known != to)
+            {
+                self.from[from].push((to, Place::Listener(at, listener, said)));
             }
         }
     }
@@ -127,14 +164,14 @@ impl<'d, 'c> Edges<'d, 'c> {
     fn node(
         &mut self,
         numbers: &mut HashMap<(&'c str, String), usize>,
-        brokers: &[&str],
+        brokers: &[(&str, &[Endpoint])],
         name: &'c str,
         queue: &str,
     ) -> Option<usize> {
         if let Some(&agent) = numbers.get(&(name, String::new())) {
             return Some(agent);
         }
-        if !brokers.contains(&name) {
+        if !brokers.iter().any(|(broker, _)| *broker == name) {
             return None;
         }
         let number = *numbers.entry((name, queue.to_owned())).or_insert(self.names.len());
@@ -185,7 +222,7 @@ fn search(start: usize, edges: &Edges<'_, '_>, marks: &mut [Mark]) {
     }
 }
 
-/// Reports a round at `place`, which closes it; one through a Graphite at that, whatever closes it: it is what is
+/// Reports a round at `place`, which closes it; one through a listener at that, whatever closes it: it is what is
 /// most likely wrong.
 fn cycle(place: Place<'_, '_>, taken: &[Place<'_, '_>], mut round: Vec<&str>) {
     let first = round.first().copied().unwrap_or_default();
@@ -197,19 +234,15 @@ fn cycle(place: Place<'_, '_>, taken: &[Place<'_, '_>], mut round: Vec<&str>) {
     let round: Vec<_> = round.into_iter().map(plain).collect();
     let round = round.join(" -> ");
     let to_listener = taken.iter().find_map(|place| match place {
-        Place::Graphite(at, agent) => Some((at, agent)),
+        Place::Listener(at, listener, said) => Some((at, listener, said)),
         Place::Forward(_) | Place::Other(_) => None,
     });
-    if let Some((at, agent)) = to_listener {
-        let listener = agent.listeners.as_ref().ok().and_then(|all| all.graphite.as_ref().ok()?.as_ref());
-        let listener = listener.map_or_else(String::new, Listener::place);
-        at.fault(
-            format!("leads to {listener}, so that metrics would go in a circle: {round}"),
-            "name the address of a Graphite, and give that listener another port if they share a machine",
-        );
+    if let Some((at, listener, said)) = to_listener {
+        let listener = listener.place();
+        at.fault(format!("leads to {listener}, so that metrics would go in a circle: {round}"), said.mend());
         return;
     }
-    let (Place::Forward(at) | Place::Other(at) | Place::Graphite(at, _)) = place;
+    let (Place::Forward(at) | Place::Other(at) | Place::Listener(at, ..)) = place;
     let mend = if taken.iter().all(|place| matches!(place, Place::Forward(_))) {
         "let one of these agents forward to a broker or a Graphite instead"
     } else {
@@ -271,6 +304,43 @@ mod tests {
 
     const GRAPHITE_MEND: &str =
         "name the address of a Graphite, and give that listener another port if they share a machine";
+
+    const BROKER_MEND: &str = "write the address of a broker into its `urls`, and give that listener another port if \
+        they share a machine";
+
+    #[test]
+    fn an_agents_own_listener_is_no_broker() {
+        let own = |listen: &str, url: &str| {
+            format!(
+                "mesh: m\nbrokers: {{ eu: {{ urls: ['{url}'] }} }}\nagents:\n  a: {{ {listen} forward: {{ to: eu }} }}\n"
+            )
+        };
+        check(
+            &own("", "stomp://localhost"),
+            &format!(
+                "line 4: agents.a.forward.to: leads to agents.a (stomp, by default), so that \
+                 metrics would go in a circle: a -> a; {BROKER_MEND}"
+            ),
+        );
+        for (listen, url) in [
+            ("listen: { stomp: '127.0.0.1:1' },", "stomp://localhost"),
+            ("listen: { graphite: '127.0.0.1:61613' },", "stomp://localhost"),
+            ("host: a, open: true, listen: { stomp: '0.0.0.0:61613' },", "stomp://mq"),
+        ] {
+            assert!(Topology::parse(&own(listen, url)).is_ok(), "{listen} {url}");
+        }
+
+        let each_other = "mesh: m\nbrokers: { to-b: { urls: ['stomp://b:1'] }, to-a: { urls: ['stomp://a:1'] } }\nagents:\n  \
+             a: { host: a, open: true, listen: { stomp: 0.0.0.0:1 }, forward: { to: to-b } }\n  \
+             b: { host: b, open: true, listen: { stomp: 0.0.0.0:1 }, forward: { to: to-a } }\n";
+        check(
+            each_other,
+            &format!(
+                "line 4: agents.a.forward.to: leads to agents.b.listen.stomp, so that metrics would go in a \
+                 circle: a -> b -> a; {BROKER_MEND}"
+            ),
+        );
+    }
 
     #[test]
     fn an_agents_own_listener_is_no_graphite() {

@@ -10,7 +10,8 @@ use super::spools::when_full;
 use super::value::Value;
 use super::{graphite, measures, queues};
 use crate::model::{
-    Encoding, Endpoint, GraphiteConfirm, LinkQueue, Pattern, Queue, SpoolSettings, TlsClient, WhenFull,
+    Encoding, Endpoint, GraphiteConfirm, LinkQueue, Pattern, Queue, SPOOL_BYTES_UNLESS_SAID, SpoolSettings,
+    TlsClient, WhenFull,
 };
 use crate::names::plain;
 use crate::raw::Node;
@@ -139,7 +140,7 @@ impl<'c> LinkDraft<'c> {
                 let mend = "add the link's own `max_size`, or set it under `spool`";
                 Err(self.fault_at("when_full", "says nothing without a `max_size`", mend))
             }
-            (Some(bytes), _) if spool.max_size_bytes.is_some_and(|spool| bytes > spool) => {
+            (Some(bytes), _) if bytes > spool.max_size_bytes.unwrap_or(SPOOL_BYTES_UNLESS_SAID) => {
                 let message = "is more than the whole spool may hold, so it would never count";
                 Err(self.fault_at("max_size", message, "lower it, or raise the spool's `max_size`"))
             }

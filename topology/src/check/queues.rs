@@ -7,7 +7,7 @@ use super::measures;
 use super::section::{Section, check_repeats};
 use super::spools::when_full;
 use super::value::Value;
-use crate::model::{Queue, WhenFull};
+use crate::model::{Queue, SPOOL_BYTES_UNLESS_SAID, WhenFull};
 use crate::names::plain;
 use crate::raw::Node;
 
@@ -57,8 +57,11 @@ pub(crate) fn check_limits(top: &Section<'_>, queues: &[Queue], agents: &[&Agent
         else {
             continue;
         };
-        let spool = |agent: &AgentDraft<'_>| agent.spool.as_ref().ok()?.settings.max_size_bytes;
-        if let Some(agent) = agents.iter().find(|agent| spool(agent).is_some_and(|spool| bytes > spool)) {
+        let said = |agent: &AgentDraft<'_>| agent.spool.as_ref().ok()?.settings.max_size_bytes;
+        let too_small = agents.iter().find(|agent| said(agent).is_some_and(|spool| bytes > spool));
+        // It is for all agents, of which one with a larger spool is enough.
+        let counts = bytes <= SPOOL_BYTES_UNLESS_SAID || agents.iter().any(|agent| said(agent).is_some());
+        if let Some(agent) = too_small.or(agents.first().filter(|_| !counts)) {
             let agent = plain(agent.name);
             let message =
                 format!("is more than the whole spool of `{agent}` may hold, so it would never count");
@@ -174,6 +177,25 @@ mod tests {
         check(
             &text("{ /queue/a b: }"),
             "line 2: queues./queue/a b: `/queue/a b` is no destination; write it like /queue/graphite",
+        );
+    }
+
+    #[test]
+    fn a_queue_holds_no_more_than_some_spool_though_it_is_not_said() {
+        let text = |max_size, hub| {
+            format!(
+                "mesh: m\nqueues: {{ /queue/b: {{ max_size: {max_size} }} }}\nagents: {{ a: {{ host: a }}, hub: {{ host: hub, {hub} }} }}"
+            )
+        };
+        assert!(Topology::parse(&text("4GiB", "")).is_ok());
+        assert!(
+            Topology::parse(&text("10GiB", "spool: { max_size: 100GiB }")).is_ok(),
+            "it counts at the hub"
+        );
+        check(
+            &text("5GiB", ""),
+            "line 2: queues./queue/b.max_size: is more than the whole spool of `a` may hold, so it would never count; \
+             lower it, or raise the `max_size` of the spool of `a`",
         );
     }
 

@@ -7,13 +7,16 @@ use super::credentials::absolute;
 use super::queues;
 use super::section::{Section, check_repeats, repeated};
 use super::value::Value;
-use crate::model::{PasscodeHash, Queue, User};
+use crate::model::{PASSCODE_COSTS_MAX, PasscodeHash, Queue, User};
 use crate::names::plain;
 use crate::raw::Node;
 
 const KEYS: [&str; 8] =
     ["passcode_hash", "passcode_hash_file", "certificate", "send", "prefixes", "subscribe", "role", "node"];
 const MEND: &str = "write a map from logins to what each may do, or remove the key";
+/// Of 8 bytes, which is the least for argon2, and of 16, below which a hash would be met by chance: in base64.
+const SALT_CHARS_MIN: usize = 11;
+const HASH_CHARS_MIN: usize = 22;
 const HASH_MEND: &str = "make one with `packetboat passcode`";
 
 /// A user whose node is not looked up yet.
@@ -114,24 +117,43 @@ fn passcode(section: &Section<'_>) -> Checked<Option<PasscodeHash>> {
 
 /// What may be a passcode is never repeated in a message.
 fn hash(at: &Value<'_>) -> Checked<String> {
-    match at.node() {
-        Node::Text(text) if is_whole_hash(text) => Ok(text.clone()),
-        Node::Text(text) if text.starts_with("$argon2id$") => {
-            Err(at.fault("is cut off, or is no whole hash of argon2", HASH_MEND))
+    let text = match at.node() {
+        Node::Text(text) if text.starts_with("$argon2id$") => text,
+        _ => {
+            return Err(
+                at.fault("is no argon2id hash, and a passcode itself does not belong here", HASH_MEND)
+            );
         }
-        _ => Err(at.fault("is no argon2id hash, and a passcode itself does not belong here", HASH_MEND)),
+    };
+    let Some(costs) = costs_of(text) else {
+        return Err(at.fault("is cut off, or is no whole hash of argon2", HASH_MEND));
+    };
+    for ((what, asked), most) in ["m", "t", "p"].into_iter().zip(costs).zip(PASSCODE_COSTS_MAX) {
+        if asked > most {
+            return Err(
+                at.fault(format!("asks for {what}={asked}, and at most {most} is allowed"), HASH_MEND)
+            );
+        }
     }
+    Ok(text.clone())
 }
 
-/// `$argon2id$v=19$m=..,t=..,p=..$SALT$HASH`
-fn is_whole_hash(text: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=,-._".contains(&byte);
-    let parts: Vec<&str> = text.split('$').collect();
-    let ["", "argon2id", version, parameters, salt, hash] = parts[..] else { return false };
-    let has_all = |part: &str| ["m=", "t=", "p="].iter().all(|name| part.contains(name));
-    version.starts_with("v=")
-        && has_all(parameters)
-        && [version, parameters, salt, hash].iter().all(|part| !part.is_empty() && part.bytes().all(fits))
+/// What a hash asks for: KiB of memory, passes, lanes. `$argon2id$v=19$m=..,t=..,p=..$SALT$HASH`, if that is what it is
+/// (the PHC string format).
+fn costs_of(text: &str) -> Option<[u32; 3]> {
+    let ["", "argon2id", "v=19" | "v=16", parameters, salt, hash] = text.split('$').collect::<Vec<_>>()[..]
+    else {
+        return None;
+    };
+    let [memory, passes, lanes] = parameters.split(',').collect::<Vec<_>>()[..] else { return None };
+    let number = |part: &str, name: &str| part.strip_prefix(name)?.parse::<u32>().ok();
+    let costs = [number(memory, "m=")?, number(passes, "t=")?, number(lanes, "p=")?];
+    let is_base64 =
+        |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte));
+    let is_whole =
+        salt.len() >= SALT_CHARS_MIN && hash.len() >= HASH_CHARS_MIN && is_base64(salt) && is_base64(hash);
+    let [memory, passes, lanes] = costs;
+    (is_whole && passes > 0 && lanes > 0 && memory >= lanes.saturating_mul(8)).then_some(costs)
 }
 
 fn node<'c>(
@@ -176,7 +198,7 @@ mod tests {
     use crate::model::PasscodeHash;
     use crate::tests::{agent, check, check_agent};
 
-    const HASH: &str = "'$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g'";
+    const HASH: &str = "'$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA'";
 
     #[test]
     fn a_user_is_what_it_says() {
@@ -277,6 +299,9 @@ mod tests {
             "m=1,t=1,p=1$c2FsdA$",
             "m=1,t=1,p=1$c2FsdA$a b",
             "m=1$c2FsdA$aGFzaA",
+            "m=x,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA",
+            "m=8,t=0,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA",
+            "m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g",
         ];
         for rest in fields {
             check_agent(
@@ -285,6 +310,11 @@ mod tests {
                  `packetboat passcode`",
             );
         }
+        check_agent(
+            "users: { web: { passcode_hash: '$argon2id$v=19$m=1048576,t=3,p=4$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA' } }",
+            "line 4: agents.a.users.web.passcode_hash: asks for m=1048576, and at most 65536 is allowed; make one with \
+             `packetboat passcode`",
+        );
         check_agent(
             "users: { web: { passcode: geheim } }",
             "line 4: agents.a.users.web.passcode: secrets do not belong into the topology; write its hash as \

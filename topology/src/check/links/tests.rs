@@ -191,9 +191,14 @@ fn a_limit_says_something() {
         "line 4: agents.a.forward.when_full: says nothing without a `max_size`; add the link's own `max_size`, or set it \
              under `spool`",
     );
-    check_agent(
+    for too_much in [
         "spool: { max_size: 1GiB }, forward: { to: eu, max_size: 2GiB }",
-        "line 4: agents.a.forward.max_size: is more than the whole spool may hold, so it would never count; lower it, or \
+        "forward: { to: eu, max_size: 5GiB }",
+    ] {
+        check_agent(
+            too_much,
+            "line 4: agents.a.forward.max_size: is more than the whole spool may hold, so it would never count; lower it, or \
              raise the spool's `max_size`",
-    );
+        );
+    }
 }

@@ -14,6 +14,8 @@ pub struct Forecast {
     taken_ms: Option<i64>,
     used_bytes: Rate,
     limit_bytes: f64,
+    /// It refuses already: a little before its limit, or for want of a disk.
+    is_full: bool,
     /// In lines, by link.
     backlogs: HashMap<String, Rate>,
 }
@@ -37,6 +39,7 @@ impl Forecast {
         self.taken_ms = Some(now_ms);
         let seconds = elapsed_ms.map(|elapsed| elapsed as f64 / 1000.0);
         self.limit_bytes = report.limit_bytes as f64;
+        self.is_full = report.is_full;
         self.used_bytes.take((report.used_bytes + report.wal_bytes) as f64, seconds);
         for link in &report.links {
             self.backlogs.entry(link.name.clone()).or_default().take(link.backlog.lines as f64, seconds);
@@ -47,7 +50,7 @@ impl Forecast {
     pub fn full_seconds(&self) -> f64 {
         let room = (self.limit_bytes - self.used_bytes.amount).max(0.0);
         match self.used_bytes.per_second {
-            _ if room == 0.0 => 0.0,
+            _ if self.is_full || room == 0.0 => 0.0,
             rate if rate > 0.0 => room / rate,
             _ => f64::INFINITY,
         }
@@ -109,6 +112,15 @@ mod tests {
     fn one_that_does_not_grow_is_never_full() {
         assert_eq!(after_ten_minutes(|_| 5000, |_| 0).full_seconds(), f64::INFINITY);
         assert_eq!(after_ten_minutes(|_| 1_000_000, |_| 0).full_seconds(), 0.0);
+    }
+
+    #[test]
+    fn one_that_refuses_is_full_though_it_has_not_reached_its_limit() {
+        let mut forecast = Forecast::default();
+        forecast.take(&Report { is_full: true, ..report(900_000, 0) }, 0);
+        assert_eq!(forecast.full_seconds(), 0.0);
+        forecast.take(&report(800_000, 0), 1000);
+        assert_eq!(forecast.full_seconds(), f64::INFINITY);
     }
 
     #[test]

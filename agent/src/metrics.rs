@@ -73,6 +73,7 @@ struct SpoolMetrics {
     backlog_batches: IntGaugeVec,
     backlog_bytes: IntGaugeVec,
     backlog_oldest_age_seconds: GaugeVec,
+    set_aside_metrics: IntGaugeVec,
     disk_bytes: IntGauge,
     wal_bytes: IntGauge,
     limit_bytes: IntGauge,
@@ -178,7 +179,7 @@ impl Metrics {
         self.rejected.with_label_values(&[input.as_str(), reason.as_str()]).inc_by(lines);
     }
 
-    /// `lines` came by UDP while the spool was full.
+    /// `lines` came by UDP while the spool was full, or could not be committed.
     pub fn udp_dropped(&self, lines: u64) {
         self.dropped.with_label_values(&["", "spool_full"]).inc_by(lines);
     }
@@ -207,6 +208,7 @@ impl Metrics {
             spool.backlog_metrics.with_label_values(to).set(link.backlog.lines);
             spool.backlog_batches.with_label_values(to).set(link.backlog.batches);
             spool.backlog_bytes.with_label_values(to).set(link.backlog.bytes);
+            spool.set_aside_metrics.with_label_values(to).set(link.aside.lines);
             spool
                 .backlog_oldest_age_seconds
                 .with_label_values(to)
@@ -343,6 +345,10 @@ impl SpoolMetrics {
             backlog_oldest_age_seconds: make.float_gauges(
                 "packetboat_backlog_oldest_age_seconds",
                 "Time since the oldest unconfirmed metric was accepted; 0 without a backlog.",
+            )?,
+            set_aside_metrics: make.gauges(
+                "packetboat_set_aside_metrics",
+                "Metrics that the link's upstream refused and that the spool keeps.",
             )?,
             disk_bytes: make.gauge("packetboat_spool_disk_bytes", "Size of the spool's database file.")?,
             wal_bytes: make.gauge("packetboat_spool_wal_bytes", "Size of the spool's write-ahead log.")?,

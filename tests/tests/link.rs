@@ -200,6 +200,8 @@ fn one_batch_that_is_refused_is_set_aside_and_the_others_go_on() {
     let comparison = upstream.ledger().compare(&points, 0..sent);
     assert_eq!((comparison.missing.len(), comparison.strangers), (0, 0));
     assert_eq!(agent.books(LINK)["aside"]["lines"], 1, "it alone");
+    let gauge = format!("packetboat_set_aside_metrics{{to=\"{LINK}\"}}");
+    assert_eq!(agent.metrics().get(&gauge), Some(1.0));
     assert!(agent.log().contains("I do not like this one"), "{}", agent.log());
     assert_log_is_short(&agent);
     assert!(agent.terminate(LIMIT).success());

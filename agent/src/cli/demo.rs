@@ -72,7 +72,8 @@ fn show(arguments: &DemoArguments, log: &LogTail) -> anyhow::Result<Verdict> {
 
 fn log_to_tail(log: &LogTail) {
     let log = log.clone();
-    let filter = EnvFilter::try_from_env("PACKETBOAT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let asked = std::env::var("PACKETBOAT_LOG").ok();
+    let filter = asked.as_deref().and_then(super::log_filter).unwrap_or_else(|| EnvFilter::new("info"));
     let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || log.clone());
     logging.with_target(false).with_ansi(false).without_time().init();
 }

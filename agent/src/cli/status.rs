@@ -24,7 +24,15 @@ pub(super) struct StatusArguments {
 }
 
 pub(super) fn run(arguments: &StatusArguments) -> Result<(), Failure> {
-    let url = format!("{}/status.json", arguments.url.trim_end_matches('/'));
+    let url = arguments.url.trim_end_matches('/');
+    if url.starts_with("https://") {
+        return Err(anyhow::anyhow!(
+            "`status` reads http only: give the node an `http` on loopback beside its `https`, or ask curl for {url}/status.json"
+        )
+        .into());
+    }
+    let scheme = if url.contains("://") { "" } else { "http://" };
+    let url = format!("{scheme}{url}/status.json");
     let text = fetch(&url)
         .with_context(|| format!("cannot read {url}: is the node running, and `listen.http` there?"))?;
     let mut out = io::stdout().lock();
@@ -39,7 +47,9 @@ pub(super) fn run(arguments: &StatusArguments) -> Result<(), Failure> {
 }
 
 fn fetch(url: &str) -> Result<String, ureq::Error> {
-    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).build().into();
+    // A proxy for the way out does not lead to a node, least of all to one on loopback.
+    let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).proxy(None);
+    let agent: ureq::Agent = config.build().into();
     agent.get(url).call()?.body_mut().read_to_string()
 }
 

@@ -1,5 +1,5 @@
 //! What one client may take: connections, and lines a second. A client is an address; all its connections
-//! to whichever listener of the agent count together. No clock and no I/O: the caller tells `now`.
+//! to whichever listener of the agent count together.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -19,7 +19,8 @@ pub struct Clients(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     limits: model::Limits,
-    /// Those that have a connection, so that it is no larger than the number of connections.
+    /// Those that have a connection, and those that left in debt: no more than twice as many as there may be
+    /// connections.
     present: Mutex<HashMap<IpAddr, Client>>,
 }
 
@@ -47,6 +48,14 @@ impl Clients {
     pub fn enter(&self, address: IpAddr) -> Result<Visit, usize> {
         let most = self.0.limits.connections_per_client;
         let mut present = self.present();
+        let known_max = 2 * self.0.limits.connections;
+        if present.len() >= known_max {
+            let now = Instant::now();
+            present.retain(|_, client| client.counts(now));
+            if present.len() >= known_max {
+                present.retain(|_, client| client.connections > 0);
+            }
+        }
         let client = present.entry(address).or_insert(Client { connections: 0, paid_up: None });
         if client.connections >= most {
             return Err(most);
@@ -64,6 +73,13 @@ impl Clients {
     fn present(&self) -> MutexGuard<'_, HashMap<IpAddr, Client>> {
         // Counts and times only, each of them whole.
         self.0.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Client {
+    /// Whether there is anything to remember of it.
+    fn counts(&self, now: Instant) -> bool {
+        self.connections > 0 || self.paid_up.is_some_and(|paid_up| paid_up > now)
     }
 }
 
@@ -86,7 +102,8 @@ impl Drop for Visit {
         let mut present = self.clients.present();
         if let Some(client) = present.get_mut(&self.address) {
             client.connections -= 1;
-            if client.connections == 0 {
+            // Whoever comes again for each of its bursts goes on where it was.
+            if !client.counts(Instant::now()) {
                 present.remove(&self.address);
             }
         }
@@ -123,6 +140,16 @@ mod tests {
     fn nobody_is_remembered_who_is_gone() {
         let clients = clients(2, Some(1));
         drop(clients.enter(WEB).unwrap());
+        assert!(clients.present().is_empty());
+    }
+
+    #[test]
+    fn whoever_comes_again_for_each_burst_is_slowed_all_the_same() {
+        let (clients, now) = (clients(2, Some(100)), Instant::now());
+        assert_eq!(clients.enter(WEB).unwrap().sent(100, now), None);
+        assert_eq!(clients.enter(WEB).unwrap().sent(100, now), Some(now + SECOND));
+        let late = now + 3 * SECOND;
+        clients.present().retain(|_, client| client.counts(late));
         assert!(clients.present().is_empty());
     }
 

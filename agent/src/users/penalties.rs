@@ -3,7 +3,7 @@
 //! What is counted is a network (an IPv4 address, or the 64 bits of an IPv6 one that its owner does not
 //! choose) with one login, and the network with whatever logins. The first is against guessing: up to
 //! 5 s. The second is against those who try many logins, each of which costs a check: up to half a
-//! second, so that a producer with a wrong passcode hardly delays the others on its host.
+//! second between two attempts, so that a producer with a wrong passcode hardly delays the others on its host.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -140,7 +140,8 @@ impl Penalties {
         }
         for culprit in culprits {
             if let Some(penalty) = known.culprits.get_mut(culprit) {
-                penalty.free_at = due + culprit.delay(penalty.failures);
+                // Each from its own time: what one login waits for is not for all of its network to wait for.
+                penalty.free_at = penalty.free_at.max(now) + culprit.delay(penalty.failures);
             }
         }
         known.waiting += 1;
@@ -236,6 +237,18 @@ mod tests {
         assert_eq!(waited(&penalties, &[login(1001)]).await, Ok(Duration::ZERO));
         let other = Culprit::of_network(address("192.0.2.2"));
         assert_eq!(waited(&penalties, &[other]).await, Ok(Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_that_waits_long_delays_the_others_of_its_network_little() {
+        let penalties = Penalties::default();
+        let whole = Culprit::of_network(address("192.0.2.1"));
+        let guessed = login(1);
+        (0..10).for_each(|_| penalties.failed(&[guessed, whole]));
+        let (long, other) = ([guessed, whole], [login(2), whole]);
+        let (long, other) = tokio::join!(waited(&penalties, &long), waited(&penalties, &other));
+        assert_eq!(long, Ok(LOGIN_DELAY_MAX));
+        assert_eq!(other, Ok(2 * NETWORK_DELAY_MAX), "it is the second attempt of its network");
     }
 
     #[tokio::test(start_paused = true)]

@@ -87,7 +87,7 @@ impl<W: Wire> Session<W> {
         Self {
             wire,
             fresh: true,
-            slowed_until: None,
+            slowed_until: visit.sent(0, Instant::now()),
             from,
             visit,
             intake,

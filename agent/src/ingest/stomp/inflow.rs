@@ -366,7 +366,10 @@ impl<R: Reader> Inflow<R> {
             self.patience.expect_beats(interval);
         }
         let open = Order::Open { version: self.session.version(), beat: ours };
-        self.order(open, 0, orders).await
+        self.order(open, 0, orders).await?;
+        // Whoever was too fast in its last session is so in this one.
+        self.slow_down(0).await;
+        Ok(())
     }
 
     async fn close(
@@ -448,8 +451,8 @@ impl<R: Reader> Inflow<R> {
     /// A client that is too fast is not read for a while. Nodes of ours are held back by what they may have
     /// in flight.
     async fn slow_down(&self, lines: u64) {
-        let too_fast = self.visitor.visit.as_ref().and_then(|visit| visit.sent(lines, Instant::now()));
-        if let Some(due) = too_fast.filter(|_| !self.session.is_peer()) {
+        let visit = self.visitor.visit.as_ref().filter(|_| !self.session.is_peer());
+        if let Some(due) = visit.and_then(|visit| visit.sent(lines, Instant::now())) {
             // Whether it was stopped meanwhile is asked before the next read.
             self.common.stop.run_until_cancelled(sleep_until(due)).await;
         }

@@ -17,6 +17,7 @@ use super::asks::{Ask, Asks};
 use super::group::{GROUP_MAX, Group};
 use super::words::{SETTLES_ENOUGH, SETTLES_MAX, Settle, Words, joined};
 use super::{Command, Entry, Owed, Uncommitted};
+use crate::ingest::Input;
 use crate::metrics::Metrics;
 use crate::spool::{CommitError, LoanEnd, Spool, SpoolError, Taken, Verdict};
 
@@ -172,6 +173,10 @@ impl DeskWorker {
     }
 
     fn refuse(&self, group: &mut Group, word: &CommitError) {
+        let appending = group.appends.iter().map(|(entry, ..)| entry).filter(|entry| entry.appends());
+        let sealed = appending.flat_map(Entry::all_sealed);
+        // Nobody else hears of what came over UDP.
+        self.metrics.udp_dropped(sealed.map(|sealed| sealed.inputs[Input::Udp as usize]).sum());
         if group.answer_appending(word) {
             self.failures.send_replace(());
         }

@@ -90,6 +90,14 @@ mod tests {
         buffer.filled(bytes);
     }
 
+    fn with_most_of_a_large_frame(budget: &Budget) -> ReadBuffer {
+        let mut buffer = ReadBuffer::new(400_000, budget);
+        while buffer.unread().len() < 360_000 {
+            read(&mut buffer, 10_000);
+        }
+        buffer
+    }
+
     #[test]
     fn it_grows_with_what_comes_and_shrinks_again() {
         let mut buffer = ReadBuffer::new(1 << 20, &Budget::new(0));
@@ -108,10 +116,7 @@ mod tests {
     #[test]
     fn a_large_frame_comes_out_of_the_budget_and_goes_back() {
         let budget = Budget::new(1 << 20);
-        let mut buffer = ReadBuffer::new(400_000, &budget);
-        while buffer.unread().len() < 360_000 {
-            read(&mut buffer, 10_000);
-        }
+        let mut buffer = with_most_of_a_large_frame(&budget);
         assert_eq!(buffer.share.bytes(), 400_000, "as large as a frame can be");
         buffer.consume(buffer.unread().len());
         read(&mut buffer, 10);
@@ -121,10 +126,7 @@ mod tests {
     #[test]
     fn idle_room_is_given_back_but_nothing_unread() {
         let budget = Budget::new(1 << 20);
-        let mut buffer = ReadBuffer::new(400_000, &budget);
-        while buffer.unread().len() < 360_000 {
-            read(&mut buffer, 10_000);
-        }
+        let mut buffer = with_most_of_a_large_frame(&budget);
         assert!(!buffer.is_roomy());
         buffer.give_back();
         assert!(buffer.unread().len() >= 360_000);

@@ -10,6 +10,7 @@ mod spool;
 mod status;
 mod topology;
 
+use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZero;
@@ -180,10 +181,7 @@ fn complain(text: &str, code: u8) -> ExitCode {
 
 /// Logs from `level` on, or as PACKETBOAT_LOG says. The journal has its own clock and no colours.
 fn log_to_stderr(level: &str) {
-    let asked = std::env::var_os("PACKETBOAT_LOG").unwrap_or_default();
-    let filter = asked.to_str().and_then(log_filter);
-    let is_understood = asked.is_empty() || filter.is_some();
-    let filter = filter.unwrap_or_else(|| EnvFilter::new(level));
+    let (filter, puzzle) = log_filter(level);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -196,21 +194,30 @@ fn log_to_stderr(level: &str) {
     } else {
         log.init();
     }
-    if !is_understood {
-        tracing::warn!(
-            PACKETBOAT_LOG = %asked.display(),
-            "is not understood: write off, error, warn, info, debug or trace, or such as info,forwarder=debug"
-        );
+    puzzle.iter().for_each(warn_of_log_filter);
+}
+
+/// What PACKETBOAT_LOG asks for, else `level`; and what it says, if that is not understood.
+fn log_filter(level: &str) -> (EnvFilter, Option<OsString>) {
+    let asked = std::env::var_os("PACKETBOAT_LOG").filter(|asked| !asked.is_empty());
+    match asked.as_deref().and_then(OsStr::to_str).and_then(parse_log_filter) {
+        Some(filter) => (filter, None),
+        None => (EnvFilter::new(level), asked),
     }
 }
 
-/// The filter that PACKETBOAT_LOG asks for. A word that is no level would be taken for the name of a module, and
-/// nothing else be logged.
-fn log_filter(asked: &str) -> Option<EnvFilter> {
+fn warn_of_log_filter(asked: &OsString) {
+    tracing::warn!(
+        PACKETBOAT_LOG = %asked.display(),
+        "is not understood: write off, error, warn, info, debug or trace, or such as info,forwarder=debug"
+    );
+}
+
+/// A word that is no level would be taken for the name of a module, and nothing else be logged.
+fn parse_log_filter(asked: &str) -> Option<EnvFilter> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let is_level = |part: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(part));
-    let is_known =
-        !asked.is_empty() && asked.split(',').map(str::trim).all(|part| part.contains('=') || is_level(part));
+    let is_known = asked.split(',').map(str::trim).all(|part| part.contains('=') || is_level(part));
     is_known.then(|| EnvFilter::try_new(asked).ok()).flatten()
 }
 
@@ -221,10 +228,10 @@ mod tests {
     #[test]
     fn only_levels_and_directives_are_asked_for() {
         for understood in ["info", "off", "DEBUG", "warn,forwarder=debug", "agent::ingest=trace"] {
-            assert!(log_filter(understood).is_some(), "{understood}");
+            assert!(parse_log_filter(understood).is_some(), "{understood}");
         }
         for typo in ["", "inof", "5", "verbose", "info,forwarder", "forwarder=loud"] {
-            assert!(log_filter(typo).is_none(), "{typo}");
+            assert!(parse_log_filter(typo).is_none(), "{typo}");
         }
     }
 }

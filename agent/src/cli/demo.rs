@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::{Args, value_parser};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::cli::{complain, log_to_stderr, runtime_beside_a_spool, until_told_to_stop};
 use crate::demo::log_tail::LogTail;
@@ -72,10 +71,10 @@ fn show(arguments: &DemoArguments, log: &LogTail) -> anyhow::Result<Verdict> {
 
 fn log_to_tail(log: &LogTail) {
     let log = log.clone();
-    let asked = std::env::var("PACKETBOAT_LOG").ok();
-    let filter = asked.as_deref().and_then(super::log_filter).unwrap_or_else(|| EnvFilter::new("info"));
+    let (filter, puzzle) = super::log_filter("info");
     let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || log.clone());
     logging.with_target(false).with_ansi(false).without_time().init();
+    puzzle.iter().for_each(super::warn_of_log_filter);
 }
 
 /// Tells on standard error what the screen showed, now that it is gone.
